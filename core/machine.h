@@ -1,0 +1,112 @@
+/*
+ * The machine: what is common to all boards, the machine lock, run state, reset and shutdown.
+ */
+#ifndef RHEA_CORE_MACHINE_H
+#define RHEA_CORE_MACHINE_H
+
+#include "core/clock.h"
+#include "core/device.h"
+#include "core/memory.h"
+#include "core/vcpu.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    RUN_PRELAUNCH, /* -S, or before the first start */
+    RUN_RUNNING,
+    RUN_PAUSED,
+    RUN_SHUTDOWN, /* guest powered off under -no-shutdown */
+    RUN_DEBUG,
+    RUN_INTERNAL_ERROR,
+    RUN_IO_ERROR,
+} RunState;
+
+typedef enum {
+    SHUTDOWN_NONE,
+    SHUTDOWN_HOST_QUIT,
+    SHUTDOWN_HOST_SIGNAL,
+    SHUTDOWN_GUEST_SHUTDOWN,
+    SHUTDOWN_GUEST_RESET,
+    SHUTDOWN_GUEST_PANIC,
+    SHUTDOWN_DEBUG_EXIT
+} ShutdownCause;
+
+typedef struct MachineType {
+    const char *name, *alias, *desc;
+    const Target *const *targets; /* that it can have, first is the default */
+    unsigned max_vcpus;
+    uint64_t default_ram;
+    bool (*init)(Machine *m, GError **err);
+    void (*fini)(Machine *m);
+} MachineType;
+
+/* -boot, -kernel, … as parsed; read by machine init. Strings may be NULL. */
+typedef struct MachineConfig {
+    const char *cpu_model;
+    uint64_t ram_size;
+    unsigned smp, sockets, cores, threads;
+    const char *kernel, *initrd, *append, *dtb, *bios;
+    const char *boot_order, *boot_once;
+    bool boot_menu;
+    uint32_t boot_menu_timeout; /* ms */
+    bool no_acpi, no_hpet, nographic;
+    const char *rtc_base;  /* "utc", "localtime" or ISO date */
+    const char *rtc_clock; /* "host", "vm", "rt" */
+    bool rtc_slew;
+    const char *name;
+    uint8_t uuid[16];
+    bool have_uuid;
+} MachineConfig;
+
+struct Machine {
+    const MachineType *type;
+    const Accelerator *accel;
+    void *accel_data;
+    MachineConfig cfg;
+    MemRegion memory_root, io_root;
+    MemSpace *memory, *io;
+    MemRegion *ram; /* the board's RAM block */
+    Clock *virtual_clock, *host_clock, *mono_clock;
+    VCpu **vcpus;
+    unsigned n_vcpus;
+    GPtrArray *devices; /* realized, in order */
+    Bus *root_bus;      /* of `info qtree` */
+    RunState state;
+    bool no_reboot, no_shutdown;
+    void *board; /* owned by the machine type */
+    /* Board services that other parts call; may be NULL. Machine lock. */
+    void (*power_button)(Machine *m);
+    void (*nmi)(Machine *m);
+    GSList *reset_hooks, *state_hooks;
+    int exit_code;
+};
+
+/* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */
+void machine_lock(void);
+void machine_unlock(void);
+bool machine_lock_held(void); /* by this thread */
+
+Machine *machine_new(const MachineType *type, const Accelerator *accel);
+void machine_free(Machine *m);
+
+/* Run state; machine lock. Stopping waits until every vCPU is parked. */
+void machine_start(Machine *m);
+void machine_stop(Machine *m, RunState why);
+bool machine_running(const Machine *m);
+const char *run_state_name(RunState s);
+/* Any thread, any lock: done by the main loop soon. */
+void machine_request_reset(Machine *m, ShutdownCause cause);
+void machine_request_shutdown(Machine *m, ShutdownCause cause);
+void machine_request_powerdown(Machine *m);
+void machine_request_stop(Machine *m, RunState why);
+void machine_request_exit(Machine *m, int code);
+/* Called by the above on the main thread. Resets vCPUs, then all devices in order, then hooks. */
+void machine_reset(Machine *m);
+void machine_add_reset_hook(Machine *m, void (*fn)(void *opaque), void *opaque);
+/* @fn(opaque, running) after each change of the run state. */
+void machine_add_state_hook(Machine *m, void (*fn)(void *opaque, bool running), void *opaque);
+/* Main loop until exit is requested; returns the exit status. */
+int machine_main_loop(Machine *m);
+
+#endif
