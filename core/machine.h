@@ -41,8 +41,21 @@ typedef struct MachineType {
     void (*fini)(Machine *m);
 } MachineType;
 
+/* One -drive, -hda, -cdrom…; strings are owned by the configuration. */
+typedef struct DriveSpec {
+    char *file; /* NULL: empty CD or floppy drive */
+    enum { DRIVE_IF_IDE, DRIVE_IF_FLOPPY, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_PFLASH } iface;
+    int index; /* IDE: 0…3, floppy: 0…1, -1 = next free */
+    bool cdrom, readonly, snapshot;
+    char *format, *id, *serial;
+    bool used; /* a board or device took it */
+} DriveSpec;
+
+struct Chardev; /* chardev/chardev.h */
+
 /* -boot, -kernel, … as parsed; read by machine init. Strings may be NULL. */
 typedef struct MachineConfig {
+    const Target *target;
     const char *cpu_model;
     uint64_t ram_size;
     unsigned smp, sockets, cores, threads;
@@ -51,12 +64,20 @@ typedef struct MachineConfig {
     bool boot_menu;
     uint32_t boot_menu_timeout; /* ms */
     bool no_acpi, no_hpet, nographic;
+    const char *firmware_dir; /* -L */
     const char *rtc_base;  /* "utc", "localtime" or ISO date */
     const char *rtc_clock; /* "host", "vm", "rt" */
     bool rtc_slew;
     const char *name;
     uint8_t uuid[16];
     bool have_uuid;
+    bool has_display;           /* a VGA adapter is wanted */
+    GPtrArray *drives;          /* of DriveSpec* */
+    struct Chardev *serial[4];  /* NULL: port not fitted */
+    struct Chardev *parallel[3];
+    struct Chardev *debugcon;   /* -debugcon */
+    bool default_devices;       /* not -nodefaults */
+    GPtrArray *smbios, *fw_cfg; /* of char*: -smbios, -fw_cfg */
 } MachineConfig;
 
 struct Machine {

@@ -1,0 +1,198 @@
+/*
+ * The program: command line → machine → main loop. Exits are here only.
+ */
+#include "accel/jit/jit.h"
+#include "chardev/chardev.h"
+#include "config.h"
+#include "core/log.h"
+#include "core/machine.h"
+#include "core/option.h"
+#include "hw/machine/machines.h"
+#include "system/daemon.h"
+#include "system/gdbstub.h"
+#include "system/sysconfig.h"
+#include "system/terminals.h"
+#include "target/x86/x86.h"
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool wants_help(const char *text)
+{
+    return text && (!strcmp(text, "help") || !strcmp(text, "?"));
+}
+
+static const MachineType *find_machine(const char *name)
+{
+    for (const MachineType *const *t = machine_types; *t; t++) {
+        if (!strcmp((*t)->name, name) || ((*t)->alias && !strcmp((*t)->alias, name))) {
+            return *t;
+        }
+    }
+    return NULL;
+}
+
+static void list_machines(void)
+{
+    puts("Machines:");
+    for (const MachineType *const *t = machine_types; *t; t++) {
+        printf("%-20s %s%s%s\n", (*t)->name, (*t)->desc, (*t)->alias ? ", also called " : "",
+               (*t)->alias ? (*t)->alias : "");
+    }
+}
+
+static const Target *find_target(const SystemConfig *c, const MachineType *type, GError **err)
+{
+    const char *want = c->arch;
+    if (!want && strstr(c->program, "system-")) {
+        want = strstr(c->program, "system-") + strlen("system-");
+    }
+    for (const Target *const *t = type->targets; *t; t++) {
+        if (!want || !strcmp((*t)->name, want)) {
+            return *t;
+        }
+    }
+    fail(err, "machine '%s' has no CPU of architecture '%s'", type->name, want);
+    return NULL;
+}
+
+/* The first of the wanted accelerators that works; sets @opts to its options. */
+static const Accelerator *choose_accel(SystemConfig *c, const char **opts, GError **err)
+{
+    bool by_name = !strcmp(c->program, "kvm") || !strcmp(c->program, "qemu-kvm");
+    if (!c->accels->len) {
+        if (c->enable_kvm || by_name) {
+            g_ptr_array_add(c->accels, g_strdup("kvm"));
+        }
+        if (!c->enable_kvm) {
+            g_ptr_array_add(c->accels, g_strdup("jit"));
+        }
+    }
+    for (guint i = 0; i < c->accels->len; i++) {
+        const char *text = c->accels->pdata[i], *comma = strchr(text, ',');
+        g_autofree char *name = comma ? g_strndup(text, comma - text) : g_strdup(text);
+        if (!strcmp(name, "jit") || !strcmp(name, "tcg")) {
+            *opts = comma ? comma + 1 : NULL;
+            return &jit_accel;
+        }
+        if (strcmp(name, "kvm")) {
+            fail(err, "-accel: there is no accelerator '%s'; use jit or kvm", name);
+            return NULL;
+        }
+        if (i + 1 < c->accels->len) {
+            warn_report("KVM is not in this version; going on with translation");
+        }
+    }
+    fail(err, "-accel kvm: KVM is not in this version; use -accel jit");
+    return NULL;
+}
+
+static bool show_help(const SystemConfig *c)
+{
+    if (wants_help(c->machine)) {
+        list_machines();
+    } else if (wants_help(c->m.cpu_model)) {
+        g_autofree char *text = x86_64_target.models();
+        fputs(text, stdout);
+    } else if (c->accels->len && wants_help(c->accels->pdata[0])) {
+        puts("Accelerators:\njit (also called tcg)");
+    } else if (c->log_items && wants_help(c->log_items)) {
+        g_autoptr(GError) e = NULL;
+        uint32_t mask;
+        log_parse("help", &mask, &e);
+        puts(e ? e->message : "");
+    } else {
+        return terminals_show_help(c) || devices_show_help(c);
+    }
+    return true;
+}
+
+static gboolean on_signal(gpointer arg)
+{
+    machine_request_shutdown(arg, SHUTDOWN_HOST_SIGNAL);
+    return G_SOURCE_CONTINUE;
+}
+
+static bool set_up_logging(const SystemConfig *c, GError **err)
+{
+    uint32_t mask = 0;
+    if (c->log_items && !log_parse(c->log_items, &mask, err)) {
+        return false;
+    }
+    if (c->log_file && !log_set_file(c->log_file, err)) {
+        return false;
+    }
+    log_mask |= mask;
+    for (guint i = 0; i < c->traces->len; i++) {
+        trace_enable(c->traces->pdata[i]);
+    }
+    return true;
+}
+
+/* Everything between the command line and the first guest instruction. */
+static Machine *build(SystemConfig *c, GError **err)
+{
+    const char *type_name = c->machine ? c->machine : "pc", *accel_opts = NULL;
+    const MachineType *type = find_machine(type_name);
+    if (!type) {
+        fail(err, "-machine: there is no machine '%s'; -machine help lists them", type_name);
+        return NULL;
+    }
+    const Target *target = find_target(c, type, err);
+    const Accelerator *accel = target ? choose_accel(c, &accel_opts, err) : NULL;
+    if (!accel || !set_up_logging(c, err)) {
+        return NULL;
+    }
+    if (c->m.smp > type->max_vcpus) {
+        fail(err, "-smp %u: machine '%s' has at most %u CPUs", c->m.smp, type->name,
+             type->max_vcpus);
+        return NULL;
+    }
+    c->m.default_devices = !c->nodefaults;
+    c->m.has_display = !c->m.nographic && (c->vga ? strcmp(c->vga, "none") : !c->nodefaults);
+    if (c->m.nographic && c->vga && strcmp(c->vga, "none")) {
+        c->m.has_display = true;
+    }
+    if (!terminals_open(c, err)) {
+        return NULL;
+    }
+    Machine *m = machine_new(type, accel);
+    m->cfg = c->m;
+    m->cfg.target = target;
+    m->no_reboot = c->no_reboot;
+    m->no_shutdown = c->no_shutdown;
+    if (!accel->init(m, accel_opts, err) || !type->init(m, err) ||
+        !devices_create(m, c, err) || !terminals_attach(m, c, err) || !gdb_start(m, c, err)) {
+        machine_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+static bool gdb_open(Machine *m, const SystemConfig *c, GError **err)
+{
+    const char *spec = c->gdb ? c->gdb : c->gdb_default ? "tcp::1234" : NULL;
+    return !spec || gdbstub_start(m, spec, err);
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) err = NULL;
+    SystemConfig c;
+    config_init(&c);
+    signal(SIGPIPE, SIG_IGN);
+    CmdlineResult r = cmdline_parse(&c, argc, argv, &err);
+    if (r == CMDLINE_ERROR) {
+        error_report("%s", err->message);
+        return 1;
+    }
+    if (show_help(&c)) {
+        return 0;
+    }
+    (void)gdb_open;
+    (void)build;
+    (void)on_signal;
+    return 0;
+}
