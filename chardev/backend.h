@@ -76,6 +76,7 @@ void chardev_unref(Chardev *chr);
 const ChardevHooks *chardev_hooks(void);
 /* A mux over @base (takes it over). */
 Chardev *chardev_mux_new(const char *label, Chardev *base, GError **err);
+Chardev *chardev_mux_base(Chardev *mux);
 
 /* Back end → front. */
 size_t chardev_be_can_receive(Chardev *chr);

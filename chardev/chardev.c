@@ -140,7 +140,11 @@ static Chardev *create_unlisted(const ChardevType *t, const char *label, const C
     chr->refs = 1;
     chr->fronts = g_ptr_array_new();
     chr->log_fd = -1;
-    if (!open_log(chr, o, err) || !t->open(chr, o, err)) {
+    if (!open_log(chr, o, err)) {
+        chardev_unref(chr);
+        return NULL;
+    }
+    if (!t->open(chr, o, err)) {
         close_chardev(chr);
         chardev_unref(chr);
         return NULL;
@@ -385,10 +389,11 @@ bool chardev_remove(Chardev *chr, GError **err)
     if (chr->fronts->len) {
         return fail(err, "chardev '%s' is in use", chr->label);
     }
+    Chardev *base = chardev_is_mux(chr) ? chardev_mux_base(chr) : NULL;
     g_ptr_array_remove(registry.list, chr);
     close_chardev(chr);
     chardev_unref(chr);
-    return true;
+    return !base || chardev_remove(base, err);
 }
 
 void chardev_cleanup(void)

@@ -156,7 +156,7 @@ static size_t base_can_receive(void *opaque)
     ChardevFront *f = m->chr.front;
     size_t used = f && f->pending ? f->pending->len : 0;
 
-    return used < PENDING_MAX ? PENDING_MAX - used : 0;
+    return f && used < PENDING_MAX ? PENDING_MAX - used : 0;
 }
 
 static void base_receive(void *opaque, const uint8_t *buf, size_t len)
@@ -327,4 +327,9 @@ Chardev *chardev_mux_new(const char *label, Chardev *base, GError **err)
         return NULL;
     }
     return &m->chr;
+}
+
+Chardev *chardev_mux_base(Chardev *mux)
+{
+    return ((Mux *)mux)->base;
 }

@@ -2,6 +2,7 @@
 #include "chardev/backend.h"
 #include "core/log.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

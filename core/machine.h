@@ -101,6 +101,7 @@ struct Machine {
     void (*nmi)(Machine *m);
     GSList *reset_hooks, *state_hooks;
     int exit_code;
+    struct MachineLoop *loop; /* private to core/machine.c */
 };
 
 /* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */
@@ -108,7 +109,10 @@ void machine_lock(void);
 void machine_unlock(void);
 bool machine_lock_held(void); /* by this thread */
 
+/* Empty memory and I/O spaces, clocks (the virtual one stopped), state RUN_PRELAUNCH. Both arguments
+ * may be NULL in tests. The caller then runs accel->init and type->init under the lock. */
 Machine *machine_new(const MachineType *type, const Accelerator *accel);
+/* Ends vCPU threads, frees devices in reverse order, vCPUs, type->fini (if @board is set), accel->fini. */
 void machine_free(Machine *m);
 
 /* Run state; machine lock. Stopping waits until every vCPU is parked. */
@@ -127,6 +131,9 @@ void machine_reset(Machine *m);
 void machine_add_reset_hook(Machine *m, void (*fn)(void *opaque), void *opaque);
 /* @fn(opaque, running) after each change of the run state. */
 void machine_add_state_hook(Machine *m, void (*fn)(void *opaque, bool running), void *opaque);
+/* vCPU loop: must vCPUs park now? Machine lock. And: one did. */
+bool machine_must_park(const Machine *m);
+void machine_vcpu_parked(Machine *m);
 /* Main loop until exit is requested; returns the exit status. */
 int machine_main_loop(Machine *m);
 

@@ -44,7 +44,9 @@ typedef struct MemOps {
     uint8_t valid_min; /* narrower guest accesses: read all-ones, write ignored; 0 = 1 */
     uint8_t valid_max; /* wider guest accesses are refused likewise; 0 = 8 (split) */
     bool big_endian;
-    bool lockless; /* callbacks may run without the machine lock */
+    bool lockless;  /* callbacks may run without the machine lock */
+    bool unaligned; /* callbacks take accesses at any offset whole; else they are split into
+                     * naturally aligned ones */
 } MemOps;
 
 typedef enum {
@@ -120,7 +122,8 @@ void mem_region_init_alias(MemRegion *r, const char *name, MemRegion *target, ui
 /* memfd-backed, zeroed, MAP_NORESERVE. Fails when the host has no address space. */
 bool mem_region_init_ram(MemRegion *r, const char *name, uint64_t size, GError **err);
 bool mem_region_init_rom(MemRegion *r, const char *name, uint64_t size, GError **err);
-/* Takes @r out of its parent and frees what it holds (not @r). */
+/* Takes @r out of its parent and frees what it holds (not @r). No vCPU may run with a view
+ * that shows @r: stop the machine or wait for the accelerator to have taken the new view. */
 void mem_region_destroy(MemRegion *r);
 
 /* Tree changes; machine lock. Each publishes new views unless inside a transaction. */
@@ -178,7 +181,8 @@ bool mem_test_clear_dirty(MemRegion *r, uint64_t off, uint64_t len, unsigned cli
 
 /* The accelerator's interest in RAM; set once at start. */
 typedef struct MemAccelHooks {
-    /* A write by a device or another path hits pages that hold translated code. */
+    /* A write by a device or another path hits pages that hold translated code. Sets
+     * MEM_DIRTY_CODE in r->dirty[] itself once the page's code is gone (core does not). */
     void (*code_written)(void *opaque, MemRegion *r, uint64_t off, uint64_t len);
     /* Dirty bits of these pages were cleared: drop write fast paths to them. */
     void (*made_clean)(void *opaque, MemRegion *r, uint64_t off, uint64_t len);

@@ -51,15 +51,17 @@ struct VCpu {
     Machine *machine;
     void *accel_data; /* owned by the accelerator */
     GThread *thread;
-    GCond cond; /* with the machine lock: wakes a halted or stopped vCPU */
+    GCond cond; /* with work_lock: wakes a halted or stopped vCPU */
     GMutex work_lock;
     VCpuWork *work; /* FIFO, work_lock */
     /* Debugger, machine lock, vCPU stopped when changed */
     bool debug_step;
     GArray *breakpoints; /* of uint64_t pc */
     GArray *watchpoints; /* of VCpuWatch */
-    int debug_hit;       /* why it stopped: VCPU_DEBUG_* */
+    int debug_hit;       /* why it stopped: VCPU_DEBUG_*; cleared by machine_start() */
     uint64_t debug_addr;
+    uint32_t waiting; /* atomic: asleep in the loop, wants the cond */
+    bool quit;        /* the thread must end; machine lock */
 };
 
 enum { VCPU_DEBUG_NONE, VCPU_DEBUG_BREAK, VCPU_DEBUG_WATCH, VCPU_DEBUG_STEP };
@@ -125,19 +127,24 @@ struct Accelerator {
 };
 
 /* Storage for @target's state, zeroed, with VCPU_ACCEL_AREA bytes in front of it that belong to
- * the accelerator (so that translated code reaches both from one register). */
+ * the accelerator (so that translated code reaches both from one register). Initialises target
+ * and accelerator and appends the vCPU to @m's list; its state is set by machine_reset(). */
 #define VCPU_ACCEL_AREA (2u << 20)
 VCpu *vcpu_new(Machine *m, const Target *target, const Accelerator *accel, int index,
                const char *model, GError **err);
-void vcpu_free(VCpu *cpu);
+void vcpu_free(VCpu *cpu); /* ends the thread, leaves the machine's list */
+/* The thread parks (stopped) until the machine runs. */
 void vcpu_start_thread(VCpu *cpu);
+/* End the thread and wait for it; lets go of the machine lock meanwhile. */
+void vcpu_join_thread(VCpu *cpu);
 
 /* Set events and make the vCPU look at them. Any thread, lock or not. */
 void vcpu_signal(VCpu *cpu, uint32_t events);
 /* Clear a level event (VCPU_IRQ going away). Any thread. */
 void vcpu_unsignal(VCpu *cpu, uint32_t events);
 /* Run @fn on the vCPU's thread. queue: returns at once. run_on: waits until done; the caller
- * must not hold the machine lock unless it is the vCPU's own thread (then @fn runs now). */
+ * must not hold the machine lock unless it is the vCPU's own thread (then @fn runs now). @fn runs
+ * without the machine lock, between instructions, also while the vCPU is halted or stopped. */
 void vcpu_queue(VCpu *cpu, void (*fn)(VCpu *cpu, void *arg), void *arg);
 void vcpu_run_on(VCpu *cpu, void (*fn)(VCpu *cpu, void *arg), void *arg);
 VCpu *vcpu_current(void); /* of this thread, or NULL */

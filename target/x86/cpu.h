@@ -188,7 +188,7 @@ enum {
     M_CSLIMIT = 1 << 23, /* CS limit is not flat: check at block end crossing */
     M_RF = 1 << 24,      /* EFLAGS.RF set: clear it after one instruction */
     M_XMMEXC = 1 << 25,  /* an SSE exception is unmasked in MXCSR: FP by helpers that check */
-    M_FPUEXC = 1 << 26,  /* reserved for x87 with unmasked exceptions */
+    M_FPUEXC = 1 << 26,  /* an x87 exception is unmasked: (fctrl & 0x3f) != 0x3f */
 };
 
 /* mmu indexes */
@@ -224,6 +224,10 @@ typedef struct X86Cpu {
     uint16_t fop;
     uint64_t fip, fdp;
     uint16_t fcs, fds;
+    /* Scratch of one SIMD or x87 instruction, not guest state: see simd.h */
+    X86Vec simd_tmp;
+    uint32_t simd_sticky;
+    uint16_t fstat_next;
     /* Pending exception made by helpers and walk(), entered by deliver(). */
     int32_t exc; /* -1 = none */
     uint32_t exc_err;
