@@ -90,6 +90,8 @@ Device *device_new(const DeviceType *type, Machine *m);
 /* Set one property from text; false and one sentence when unknown or malformed. */
 bool device_set(Device *dev, const char *prop, const char *value, GError **err);
 char *device_get(const Device *dev, const char *prop);
+/* Plugs it into @bus (NULL for board devices), realizes, puts it on the machine's list, resets. On
+ * failure the device is as before; the caller frees it. */
 bool device_realize(Device *dev, Bus *bus, GError **err);
 void device_free(Device *dev); /* unrealizes when needed */
 

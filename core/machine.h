@@ -60,20 +60,21 @@ typedef struct MachineConfig {
     uint64_t ram_size;
     unsigned smp, sockets, cores, threads;
     const char *kernel, *initrd, *append, *dtb, *bios;
+    char **firmware_dirs; /* -L, NULL-terminated; may be NULL */
     const char *boot_order, *boot_once;
     bool boot_menu;
     uint32_t boot_menu_timeout; /* ms */
     bool no_acpi, no_hpet, nographic;
     const char *firmware_dir; /* -L */
-    const char *rtc_base;  /* "utc", "localtime" or ISO date */
-    const char *rtc_clock; /* "host", "vm", "rt" */
+    const char *rtc_base;     /* "utc", "localtime" or ISO date */
+    const char *rtc_clock;    /* "host", "vm", "rt" */
     bool rtc_slew;
     const char *name;
     uint8_t uuid[16];
     bool have_uuid;
-    bool has_display;           /* a VGA adapter is wanted */
-    GPtrArray *drives;          /* of DriveSpec* */
-    struct Chardev *serial[4];  /* NULL: port not fitted */
+    bool has_display;          /* a VGA adapter is wanted */
+    GPtrArray *drives;         /* of DriveSpec* */
+    struct Chardev *serial[4]; /* NULL: port not fitted */
     struct Chardev *parallel[3];
     struct Chardev *debugcon;   /* -debugcon */
     bool default_devices;       /* not -nodefaults */
@@ -109,10 +110,12 @@ void machine_lock(void);
 void machine_unlock(void);
 bool machine_lock_held(void); /* by this thread */
 
-/* Empty memory and I/O spaces, clocks (the virtual one stopped), state RUN_PRELAUNCH. Both arguments
- * may be NULL in tests. The caller then runs accel->init and type->init under the lock. */
+/* Empty memory and I/O spaces, clocks (the virtual one stopped), state RUN_PRELAUNCH. Both
+ * arguments may be NULL in tests. The caller then runs accel->init and type->init under the lock.
+ */
 Machine *machine_new(const MachineType *type, const Accelerator *accel);
-/* Ends vCPU threads, frees devices in reverse order, vCPUs, type->fini (if @board is set), accel->fini. */
+/* Ends vCPU threads, frees devices in reverse order, vCPUs, type->fini (if @board is set),
+ * accel->fini. */
 void machine_free(Machine *m);
 
 /* Run state; machine lock. Stopping waits until every vCPU is parked. */

@@ -32,6 +32,7 @@ enum {
     VCPU_STOP = 1 << 7,   /* leave the run loop: machine stops, debugger, exit */
     VCPU_TIMER = 1 << 8,  /* target-specific timer */
     VCPU_SINGLE = 1 << 9, /* debugger single step */
+    VCPU_TRAP = 1 << 10,  /* the target's own: a trap waits for the next instruction boundary */
 };
 
 typedef struct VCpuWork VCpuWork;

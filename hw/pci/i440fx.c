@@ -44,6 +44,7 @@ enum {
 #define VGA_BASE 0xa0000u
 #define VGA_SIZE 0x20000u
 #define PCI_MEM_SIZE (1ull << 52)
+#define PC_LOW_RAM_MIN 0x100000u
 
 typedef struct PamSegment {
     I440Fx *host;
@@ -368,28 +369,6 @@ static const MemOps ports_ops = {.read = ports_read, .write = ports_write, .impl
 
 /* ---- host ---- */
 
-static bool host_realize(Device *dev, GError **err)
-{
-    I440Fx *s = (I440Fx *)dev;
-    Machine *m = dev->machine;
-
-    mem_region_init_container(&s->pci_mem, "pci", PCI_MEM_SIZE);
-    s->pci_space = mem_space_new("pci", &s->pci_mem);
-    add_memory(s);
-    mem_region_init_io(&s->ports, "pci-config", &ports_ops, s, 8);
-    mem_region_add(&m->io_root, &s->ports, 0xcf8, 0);
-    pci_bus_init(&s->bus, "pci.0", dev, &s->pci_mem, &m->io_root, m->memory);
-    dev->buses = g_list_append(dev->buses, &s->bus);
-
-    s->function = (I440FxFunction *)device_new(&i440fx_type, m);
-    s->function->host = s;
-    if (!device_realize(&s->function->pci.dev, &s->bus.bus, err)) {
-        device_free(&s->function->pci.dev);
-        return false;
-    }
-    return true;
-}
-
 static void host_unrealize(Device *dev)
 {
     I440Fx *s = (I440Fx *)dev;
@@ -415,6 +394,32 @@ static void host_unrealize(Device *dev)
     mem_transaction_commit();
     mem_space_free(s->pci_space);
     mem_region_destroy(&s->pci_mem);
+}
+
+static bool host_realize(Device *dev, GError **err)
+{
+    I440Fx *s = (I440Fx *)dev;
+    Machine *m = dev->machine;
+
+    if (s->layout.below_4g < PC_LOW_RAM_MIN) {
+        return fail(err, "a PC needs at least 1 MiB of memory");
+    }
+    mem_region_init_container(&s->pci_mem, "pci", PCI_MEM_SIZE);
+    s->pci_space = mem_space_new("pci", &s->pci_mem);
+    add_memory(s);
+    mem_region_init_io(&s->ports, "pci-config", &ports_ops, s, 8);
+    mem_region_add(&m->io_root, &s->ports, 0xcf8, 0);
+    pci_bus_init(&s->bus, "pci.0", dev, &s->pci_mem, &m->io_root, m->memory);
+    dev->buses = g_list_append(dev->buses, &s->bus);
+
+    s->function = (I440FxFunction *)device_new(&i440fx_type, m);
+    s->function->host = s;
+    if (!device_realize(&s->function->pci.dev, &s->bus.bus, err)) {
+        device_free(&s->function->pci.dev);
+        host_unrealize(dev);
+        return false;
+    }
+    return true;
 }
 
 static void host_reset(Device *dev)

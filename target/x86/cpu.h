@@ -252,6 +252,21 @@ typedef struct X86Cpu {
     uint64_t tsc_hz;
     const X86Intc *intc; /* local APIC (or the bare PIC), set by the board */
     void *intc_opaque;
+    /* System part (sys.h) */
+    uint64_t mode_cache; /* the M_* bits that segments, CRs, DR7 and SMM decide: x86_update_mode */
+    uint64_t pdpte[4];   /* PAE: loaded with CR3 */
+    uint32_t pending_db; /* DR6 bits of a debug trap to take at the next boundary */
+    bool shadow_ss;      /* the shadow is that of MOV SS: it holds back debug traps and NMI, too */
+    bool task_load;      /* a task switch has yet to load the new task's descriptors */
+    bool shutdown;       /* triple fault: only RESET, INIT, SMI and NMI go on */
+    bool deliver_ext;    /* with in_delivery: EXT bit of error codes that come up now */
+    uint32_t task_err;   /* with task_load */
+    uint32_t apic_id;
+    uint32_t ucode_rev;
+    void (*ferr)(void *opaque, int level); /* FERR# pin, NULL: not wired */
+    void *ferr_opaque;
+    void (*smm_hook)(void *opaque, bool in_smm); /* SMIACT# pin, NULL: not wired */
+    void *smm_opaque;
 } X86Cpu;
 
 static inline X86Cpu *x86(VCpu *cpu)
@@ -293,5 +308,9 @@ uint64_t x86_mode(VCpu *cpu);
 unsigned x86_mmu_data(X86Cpu *c);
 unsigned x86_mmu_system(X86Cpu *c);
 uint64_t x86_tsc(X86Cpu *c);
+/* Recompute mode_cache. To be called after changes of segments, CR0, CR4, EFER, DR7, in_smm. */
+void x86_update_mode(X86Cpu *c);
+/* x87: an unmasked exception waits. Raises #MF, or with CR0.NE = 0 drives FERR# and retries. */
+G_NORETURN void x86_raise_fpu(X86Cpu *c);
 
 #endif

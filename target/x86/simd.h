@@ -121,6 +121,8 @@ bool x86_has_ext(const X86Cpu *c, X86Ext ext);
 IrVal x86_tr_vop(Tr *t, unsigned vop, IrVal a, IrVal b, uint8_t imm);
 /* Memory operand of @size (as SimdOp.size) as a zero-filled vector. */
 IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size);
+/* Limit and data breakpoint checks for an access that is not made by tr_ld… */
+void x86_tr_mem_check(Tr *t, IrVal addr, unsigned bytes, bool write);
 /* Linear address of seg:rDI (maskmov). */
 IrVal x86_tr_ds_rdi(Tr *t, unsigned bytes);
 /* ---- tr_mmx.c: what has an SF_M_* form; the extension was checked, ModRM not yet read ---- */
@@ -129,7 +131,8 @@ void x86_tr_emms(Tr *t);
 /* ---- tr_fxsr.c: groups 0F AE and 0F C7 (memory forms of XSAVE…) ---- */
 bool x86_tr_grp15(Tr *t);
 bool x86_tr_grp9(Tr *t);
-/* Leaves the block through the dispatcher if @changed (I64) is not 0. */
+/* Leaves the block through the dispatcher if @changed (I64) is not 0. The instruction began with
+ * tr_pack_first(). */
 void x86_tr_exit_if(Tr *t, IrVal changed);
 
 /* ---- helpers; arguments as in helpers.h ---- */
@@ -157,7 +160,7 @@ X86_SIMD_HELPERS(X)
 /* Result of an operation that can underflow: which lanes sse_check looks at. */
 enum { TINY_NONE, TINY_SS, TINY_PS, TINY_SD, TINY_PD };
 /* Variants of fxsave, xsave and their opposites. */
-enum { XS_64 = 1, XS_COMPACT = 2, XS_OPT = 4, XS_SUPER = 8, XS_CPL0 = 16 };
+enum { XS_64 = 1, XS_COMPACT = 2, XS_OPT = 4, XS_SUPER = 8, XS_CPL0 = 16, XS_CODE64 = 32 };
 
 /* The guest's MXCSR, in a helper without IRH_HOSTFP. */
 uint32_t x86_live_mxcsr(X86Cpu *c);

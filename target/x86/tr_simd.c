@@ -6,6 +6,7 @@
 #include "target/x86/simd.h"
 
 #include "target/x86/helpers.h"
+#include "target/x86/tr_util.h"
 
 static const struct {
     uint8_t word, bit;
@@ -127,16 +128,21 @@ static void vop_to(Tr *t, unsigned vop, IrVal d, IrVal a, IrVal b, uint8_t imm)
 
 /* ---- memory operands ---- */
 
-static unsigned aligned_memop(Tr *t)
+void x86_tr_mem_check(Tr *t, IrVal addr, unsigned bytes, bool write)
 {
-    return IRM_128 | IRM_ALIGN | t->b->target->mmu_index(t->mode) << IRM_MMU_SHIFT;
-}
-
-static void debug_check(Tr *t, IrVal addr, unsigned bytes, bool write)
-{
+    if (t->lim_addr && addr == t->lim_addr) {
+        ir_call4(t->b, &x86_hd_check_seg, tr_i64(t, t->lim_seg), t->lim_off, tr_i64(t, bytes),
+                 tr_i64(t, write));
+    }
     if (tr_mode(t, M_DEBUG)) {
         ir_call3(t->b, &x86_hd_check_dbreak, addr, tr_i64(t, bytes), tr_i64(t, write));
     }
+}
+
+/* Unaligned is #GP(0), whatever EFLAGS.AC says: JitTarget.set_align_fault sees the 16 bytes. */
+static unsigned aligned_memop(Tr *t)
+{
+    return tr_memop(t, 16) | IRM_ALIGN;
 }
 
 IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
@@ -146,7 +152,7 @@ IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
     case 2:
         return ir_vfromi(t->b, IR_I32, IRVOP_MOVD_FROMI, 0, tr_ld(t, size, addr), 0);
     case 16:
-        debug_check(t, addr, 16, false);
+        x86_tr_mem_check(t, addr, 16, false);
         return ir_qld(t->b, IR_V128, aligned_memop(t), addr);
     case SM_U16:
         return tr_ldv(t, addr, 16);
@@ -158,7 +164,7 @@ IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
 static void store_vec(Tr *t, IrVal addr, IrVal v, unsigned size)
 {
     if (size == 16) {
-        debug_check(t, addr, 16, true);
+        x86_tr_mem_check(t, addr, 16, true);
         ir_qst(t->b, IR_V128, aligned_memop(t), addr, v);
     } else {
         tr_stv(t, addr, v, size == SM_U16 ? 16 : size);

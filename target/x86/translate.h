@@ -56,6 +56,15 @@ typedef struct Tr {
     bool rip_rel;
     int64_t disp;
     IrFlags flags; /* how the guest flags are to be computed now */
+    /* private to the integer part (tr_util.h) */
+    uint64_t fault_linear; /* of the byte that could not be fetched */
+    bool lock_ok;          /* this instruction may have LOCK */
+    bool sti_last;         /* the last instruction was STI: its shadow is the next one */
+    bool single;           /* the block has one instruction and ends by EXIT */
+    int8_t sp_adj;         /* POP to memory: what RSP has been advanced by, for the address */
+    IrVal lim_addr;        /* tr_ea()'s last result, and of what, for limit checks */
+    IrVal lim_off;
+    int8_t lim_seg;
 } Tr;
 
 /* Instruction bytes. After a fault they return 0 and set fetch_fault. */

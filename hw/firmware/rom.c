@@ -1,0 +1,122 @@
+/* Firmware files and where they are mapped. */
+#include "hw/firmware/rom.h"
+#include "config.h"
+#include "core/log.h"
+#include <errno.h>
+#include <string.h>
+
+#define BIOS_MAX (8u << 20)
+#define LOW_MAX (128u << 10)
+#define OPTION_ROM_MAX (16u << 20)
+
+static const char *const system_dirs[] = {
+    RHEA_PREFIX "/share/rhea", "/usr/share/rhea",    "/usr/share/seabios",   "/usr/share/qemu",
+    "/usr/share/vgabios",      "/usr/lib/ipxe/qemu", "/usr/share/ipxe/qemu", "/usr/share/ovmf",
+};
+
+static char *in_dir(const char *dir, const char *name)
+{
+    char *path = g_build_filename(dir, name, NULL);
+    if (g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
+        return path;
+    }
+    g_free(path);
+    return NULL;
+}
+
+char *firmware_find(const Machine *m, const char *name)
+{
+    char *path;
+
+    if (g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+        return g_strdup(name);
+    }
+    if (g_path_is_absolute(name)) {
+        return NULL;
+    }
+    for (char **d = m->cfg.firmware_dirs; d && *d; d++) {
+        if ((path = in_dir(*d, name))) {
+            return path;
+        }
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(system_dirs); i++) {
+        if ((path = in_dir(system_dirs[i], name))) {
+            return path;
+        }
+    }
+    return NULL;
+}
+
+uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *len, GError **err)
+{
+    g_autofree char *path = firmware_find(m, name);
+    char *data = NULL;
+    GError *e = NULL;
+
+    if (!path) {
+        fail(err, "firmware file '%s' not found; give its directory with -L", name);
+        return NULL;
+    }
+    if (!g_file_get_contents(path, &data, len, &e)) {
+        fail(err, "firmware file '%s': %s", path, e->message);
+        g_error_free(e);
+        return NULL;
+    }
+    if (*len > max || *len == 0) {
+        fail(err, "firmware file '%s' has %zu bytes; 1 to %zu are possible", path, *len, max);
+        g_free(data);
+        return NULL;
+    }
+    return (uint8_t *)data;
+}
+
+bool pc_bios_load(PcBios *b, Machine *m, MemRegion *pci_mem, const char *name, GError **err)
+{
+    size_t len;
+    g_autofree uint8_t *data = firmware_load(m, name ? name : "bios-256k.bin", BIOS_MAX, &len, err);
+
+    if (!data) {
+        return false;
+    }
+    if (len % 65536) {
+        return fail(err, "BIOS '%s' has %zu bytes; a multiple of 64 KiB is needed", name, len);
+    }
+    if (!mem_region_init_rom(&b->rom, "bios", len, err)) {
+        return false;
+    }
+    memcpy(b->rom.host, data, len);
+    size_t low = MIN(len, LOW_MAX);
+    mem_region_init_alias(&b->low, "bios-low", &b->rom, len - low, low);
+    mem_transaction_begin();
+    /* Above base addresses of PCI functions, which a guest may put anywhere. */
+    mem_region_add(pci_mem, &b->rom, 0x100000000ull - len, 2);
+    mem_region_add(pci_mem, &b->low, 0x100000 - low, 2);
+    mem_transaction_commit();
+    return true;
+}
+
+void pc_bios_free(PcBios *b)
+{
+    mem_region_destroy(&b->low);
+    mem_region_destroy(&b->rom);
+}
+
+bool firmware_add_option_rom(PciDevice *d, const char *default_name, GError **err)
+{
+    const char *name = d->romfile ? d->romfile : default_name;
+    size_t len;
+
+    if (d->rombar == 0 || !name || !*name) {
+        return true;
+    }
+    if (!d->romfile) {
+        g_autofree char *path = firmware_find(d->dev.machine, name);
+        if (!path) {
+            warn_report("expansion ROM '%s' of %s not found; going on without", name,
+                        d->dev.type->name);
+            return true;
+        }
+    }
+    g_autofree uint8_t *data = firmware_load(d->dev.machine, name, OPTION_ROM_MAX, &len, err);
+    return data && pci_add_rom(d, data, len, err);
+}

@@ -1,0 +1,106 @@
+/*
+ * What the integer parts of the x86 decoder share: operands, ways to end a block, the stack.
+ */
+#ifndef RHEA_TARGET_X86_TR_UTIL_H
+#define RHEA_TARGET_X86_TR_UTIL_H
+
+#include "target/x86/translate.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a ModRM r/m (or an implied operand) names. */
+typedef struct TrOpd {
+    bool mem;
+    uint8_t reg;
+    IrVal addr;
+} TrOpd;
+
+static inline IrType tr_type(unsigned bytes)
+{
+    return bytes == 8 ? IR_I64 : IR_I32;
+}
+static inline unsigned tr_log2(unsigned bytes)
+{
+    return (unsigned)__builtin_ctz(bytes);
+}
+static inline bool tr_code64(const Tr *t)
+{
+    return t->mode & M_CODE64;
+}
+/* Operand size of instructions that are 64 bits wide in 64-bit mode (push, near branches…). */
+static inline unsigned tr_osz64(const Tr *t)
+{
+    return tr_code64(t) && t->osz == 4 ? 8 : t->osz;
+}
+/* The address of the next instruction as RIP will hold it. All bytes have been read. */
+static inline uint64_t tr_next(const Tr *t)
+{
+    return tr_code64(t) ? t->next : (uint32_t)t->next;
+}
+/* I/O privilege: CLI, STI, IN… are allowed without looking further. */
+static inline bool tr_iopl_ok(const Tr *t)
+{
+    return !(t->mode & M_VM86) && tr_cpl(t) <= (t->mode >> M_IOPL_SHIFT & 3);
+}
+static inline bool tr_feat(const Tr *t, unsigned word, unsigned bit)
+{
+    return t->c->feat[word] >> bit & 1;
+}
+static inline IrFlags tr_flags_value(IrVal v)
+{
+    return (IrFlags){.kind = IRF_VALUE, .size = 4, .a = v};
+}
+
+/* A register as an operand that is used up at once: no copy, upper bits undefined. */
+IrVal tr_rd(Tr *t, unsigned bytes, unsigned r);
+/* @v, which may be a global, as a value that stays when the global changes. */
+IrVal tr_stable(Tr *t, IrType ty, IrVal v);
+/* Write a register with an I64 value that is zero-extended from @bytes already. */
+void tr_set_reg_zx(Tr *t, unsigned bytes, unsigned r, IrVal v);
+/* Zero- or sign-extension of the low @bytes of @v into type @ty. */
+IrVal tr_zext(Tr *t, IrType ty, unsigned bytes, IrVal v);
+IrVal tr_sext(Tr *t, IrType ty, unsigned bytes, IrVal v);
+/* Low bits of a constant: an immediate of @bytes (8: four bytes, sign-extended) as operand. */
+IrVal tr_imm(Tr *t, unsigned bytes);
+IrVal tr_const(Tr *t, unsigned bytes, uint64_t v);
+/* Byte (sign-extended) read from the instruction. */
+int64_t tr_s8(Tr *t);
+
+/* Load that sign-extends to @ty. */
+IrVal tr_ld_sx(Tr *t, unsigned bytes, IrType ty, IrVal addr);
+
+/* The r/m operand: for memory the address is made, so all instruction bytes have been read. */
+TrOpd tr_rm(Tr *t);
+IrVal tr_opd_ld(Tr *t, const TrOpd *o, unsigned bytes);
+IrVal tr_opd_ld_rmw(Tr *t, const TrOpd *o, unsigned bytes);
+void tr_opd_st(Tr *t, const TrOpd *o, unsigned bytes, IrVal v);
+unsigned tr_memop(const Tr *t, unsigned bytes); /* size, alignment, mmu index */
+
+/* Packed flags now (all of them), and a packed value that need only supply C. */
+IrVal tr_packed(Tr *t);
+IrVal tr_packed_c(Tr *t);
+/* Pack now and make this the instruction's start state: for instructions with local branches,
+ * after which pending lazy flags would have lost their values. Nothing that changes the guest
+ * has been emitted for this instruction. */
+void tr_pack_first(Tr *t);
+
+/* The stack. off: stack pointer as an offset (I64, zero-extended from its size). */
+unsigned tr_sp_bytes(const Tr *t);
+IrVal tr_sp(Tr *t, int64_t delta);
+void tr_set_sp(Tr *t, IrVal off);
+IrVal tr_stack_addr(Tr *t, IrVal off, unsigned bytes, bool write);
+void tr_push(Tr *t, unsigned bytes, IrVal v);
+/* Load from the stack at offset sp + delta. */
+IrVal tr_stack_ld(Tr *t, unsigned bytes, int64_t delta);
+
+/* Leave the block. Several may be emitted on different paths; the caller sets t->ended. Flags are
+ * packed on all of them (before a branch: tr_pack_flags() first). */
+void tr_goto(Tr *t, uint64_t pc);
+void tr_goto_ind(Tr *t, IrVal pc, IrHint hint);
+void tr_exit(Tr *t, IrVal pc);
+/* The path ends in a helper that does not return. */
+void tr_noreturn(Tr *t, const IrHelper *h, const IrVal *args, unsigned n);
+/* Truncate a branch target to the operand size. */
+uint64_t tr_target(const Tr *t, unsigned bytes, uint64_t pc);
+
+#endif
