@@ -60,7 +60,6 @@ typedef struct MachineConfig {
     uint64_t ram_size;
     unsigned smp, sockets, cores, threads;
     const char *kernel, *initrd, *append, *dtb, *bios;
-    char **firmware_dirs; /* -L, NULL-terminated; may be NULL */
     const char *boot_order, *boot_once;
     bool boot_menu;
     uint32_t boot_menu_timeout; /* ms */
@@ -103,6 +102,8 @@ struct Machine {
     GSList *reset_hooks, *state_hooks;
     int exit_code;
     struct MachineLoop *loop; /* private to core/machine.c */
+    struct InputRouter *input;    /* private to ui/input.c; NULL without input devices */
+    struct ConsoleList *consoles; /* private to ui/console.c; NULL without displays */
 };
 
 /* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */

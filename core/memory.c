@@ -56,7 +56,8 @@ static void flat_fill(Flat *f, MemRegion *r, Addr base, Addr start, Addr end, bo
             }
             at = NULL;
         }
-        Addr stop = at && at->addr < end ? (Addr)at->addr : end;
+        bool last = !at || at->addr >= end;
+        Addr stop = last ? end : (Addr)at->addr;
         if (stop > start) {
             FlatRange n = {.addr = start,
                            .size = stop - start,
@@ -66,7 +67,7 @@ static void flat_fill(Flat *f, MemRegion *r, Addr base, Addr start, Addr end, bo
             g_array_insert_val(f->ranges, i, n);
             i++;
         }
-        if (!at || at->addr >= end) {
+        if (last) {
             return;
         }
         at = &g_array_index(f->ranges, FlatRange, i);

@@ -2,6 +2,7 @@
 #include "ui/input.h"
 #include "core/log.h"
 #include "ui/keys.h"
+#include <stdlib.h>
 #include <string.h>
 
 struct InputSlot {
@@ -14,6 +15,7 @@ struct InputSlot {
 #define MAX_HELD 16
 
 /* Of one machine; made with the first handler, freed with the last one. */
+typedef struct InputRouter InputRouter;
 struct InputRouter {
     GList *slots; /* of InputSlot*, the active one first */
     unsigned next_number, leds;
@@ -276,8 +278,7 @@ bool input_send_keys(Machine *m, const char *keys, unsigned hold_ms, GError **er
         m->input->held[m->input->n_held++] = codes[i];
     }
     if (m->virtual_clock && hold_ms) {
-        timer_set(&m->input->release,
-                  clock_now(m->virtual_clock) + hold_ms * (NS_PER_SEC / 1000));
+        timer_set(&m->input->release, clock_now(m->virtual_clock) + hold_ms * (NS_PER_SEC / 1000));
     } else {
         release_keys(m);
     }

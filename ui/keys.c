@@ -1,7 +1,7 @@
 /*
  * Keys. Scan codes: IBM PS/2 Hardware Interface Technical Reference, "101- and 102-Key Keyboard";
- * Microsoft "Keyboard Scan Code Specification" 1.3a (system and Windows keys). Codes: linux/input.h.
- * Print Screen and Pause have sequences of their own in the keyboard.
+ * Microsoft "Keyboard Scan Code Specification" 1.3a (system and Windows keys). Codes:
+ * linux/input.h. Print Screen and Pause have sequences of their own in the keyboard.
  */
 #include "ui/keys.h"
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * Linux kernels: Documentation/arch/x86/boot.rst ("The Linux/x86 Boot Protocol"), 2.00 to 2.15.
  */
 #include "core/log.h"
-#include "hw/firmware/direct_boot.h"
+#include "hw/firmware/linux_boot.h"
 #include <string.h>
 
 /* Offsets in the setup header. */

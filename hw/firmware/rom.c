@@ -34,10 +34,8 @@ char *firmware_find(const Machine *m, const char *name)
     if (g_path_is_absolute(name)) {
         return NULL;
     }
-    for (char **d = m->cfg.firmware_dirs; d && *d; d++) {
-        if ((path = in_dir(*d, name))) {
-            return path;
-        }
+    if (m->cfg.firmware_dir && (path = in_dir(m->cfg.firmware_dir, name))) {
+        return path;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(system_dirs); i++) {
         if ((path = in_dir(system_dirs[i], name))) {

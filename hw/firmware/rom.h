@@ -7,8 +7,8 @@
 #include "core/machine.h"
 #include "hw/pci/pci.h"
 
-/* Path of firmware file @name: itself if it is a path that exists, else in the -L directories
- * (@m->cfg.firmware_dirs), PREFIX/share/rhea and where distributions put SeaBIOS and friends.
+/* Path of firmware file @name: itself if it is a path that exists, else in the -L directory
+ * (@m->cfg.firmware_dir), PREFIX/share/rhea and where distributions put SeaBIOS and friends.
  * NULL if nowhere; caller frees. */
 char *firmware_find(const Machine *m, const char *name);
 /* Contents (g_free), at most @max bytes; one sentence on failure. */

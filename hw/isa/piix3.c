@@ -159,6 +159,9 @@ static bool piix3_realize(Device *dev, GError **err)
     Piix3 *s = (Piix3 *)dev;
     uint8_t *c = s->pci.config, *w = s->pci.wmask;
 
+    if (!s->host) {
+        return fail(err, "%s is a part of the board", dev->type->name);
+    }
     s->pci.multifunction = true;
     if (!pci_device_init(&s->pci, &piix3_info, err)) {
         return false;

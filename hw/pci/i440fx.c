@@ -233,6 +233,9 @@ static bool function_realize(Device *dev, GError **err)
     I440FxFunction *f = (I440FxFunction *)dev;
     uint8_t *c = f->pci.config, *w = f->pci.wmask;
 
+    if (!f->host) {
+        return fail(err, "%s is a part of the board", dev->type->name);
+    }
     f->pci.devfn = 0;
     if (!pci_device_init(&f->pci, &i440fx_info, err)) {
         return false;
@@ -374,7 +377,6 @@ static void host_unrealize(Device *dev)
     I440Fx *s = (I440Fx *)dev;
 
     pci_bus_fini(&s->bus);
-    dev->buses = g_list_remove(dev->buses, &s->bus);
     mem_transaction_begin();
     for (unsigned i = 0; i < PAM_SEGMENTS; i++) {
         mem_region_destroy(&s->pam[i].pci);
@@ -410,7 +412,6 @@ static bool host_realize(Device *dev, GError **err)
     mem_region_init_io(&s->ports, "pci-config", &ports_ops, s, 8);
     mem_region_add(&m->io_root, &s->ports, 0xcf8, 0);
     pci_bus_init(&s->bus, "pci.0", dev, &s->pci_mem, &m->io_root, m->memory);
-    dev->buses = g_list_append(dev->buses, &s->bus);
 
     s->function = (I440FxFunction *)device_new(&i440fx_type, m);
     s->function->host = s;

@@ -260,7 +260,7 @@ typedef struct X86Cpu {
     bool task_load;      /* a task switch has yet to load the new task's descriptors */
     bool shutdown;       /* triple fault: only RESET, INIT, SMI and NMI go on */
     bool deliver_ext;    /* with in_delivery: EXT bit of error codes that come up now */
-    uint32_t task_err;   /* with task_load */
+    uint8_t exc_kind;    /* of exc: X86EventKind */
     uint32_t apic_id;
     uint32_t ucode_rev;
     void (*ferr)(void *opaque, int level); /* FERR# pin, NULL: not wired */

@@ -280,13 +280,9 @@ void x86_drop_segs(X86Cpu *c, unsigned cpl)
         X86Seg *s = &c->seg[segs[i]];
         bool conforming = (s->attr & (DESC_CODE | DESC_C)) == (DESC_CODE | DESC_C);
 
-        if (!(s->attr & DESC_P) || (!conforming && (s->attr >> DESC_DPL_SHIFT & 3) < cpl)) {
-            if (s->attr & DESC_P || !(s->sel & ~3u)) {
-                /* In 64-bit mode FS and GS keep a base that was written by MSR. */
-                uint64_t base = s->attr & DESC_P ? 0 : s->base;
-
-                *s = (X86Seg){.sel = 0, .base = base};
-            }
+        /* Null already: a base that was written by MSR stays. */
+        if (s->attr & DESC_P && !conforming && (s->attr >> DESC_DPL_SHIFT & 3) < cpl) {
+            *s = (X86Seg){.sel = 0};
         }
     }
     x86_update_mode(c);

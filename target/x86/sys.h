@@ -186,29 +186,29 @@ typedef enum {
     EV_FAULT, /* rip is that of the instruction; RF is pushed as 1 */
     EV_TRAP,  /* a debug trap */
     EV_EXT,   /* interrupt, NMI */
-    EV_SOFT,  /* INT n, INT3, INTO */
+    EV_SOFT,  /* INT3, INTO */
+    EV_INTN,  /* INT n: subject to IOPL and VME in virtual-8086 mode */
     EV_INT1,
 } X86EventKind;
 /* The event as JitTarget.deliver() describes. */
 void x86_deliver(VCpu *cpu);
 /* An event at an instruction boundary (state precise, no block is running). */
 void x86_enter_event(X86Cpu *c, int vec, X86EventKind kind);
-/* Kinds of c->exc in helpers, as in X86Cpu.exc_kind. */
+/* Make an exception pending without leaving (walk). */
+void x86_set_exc(X86Cpu *c, int vec, X86EventKind kind, bool has_err, uint32_t err);
 /* Inner stack from the TSS for @cpl (not long mode). */
 void x86_tss_stack(X86Cpu *c, unsigned cpl, uint16_t *ss, uint32_t *esp);
-/* RSP0…RSP2 (@n 0…2) or IST1…7 (@n 4…10) from the 64-bit TSS. */
-uint64_t x86_tss_rsp(X86Cpu *c, unsigned n, uint32_t err);
+/* RSP0…RSP2 (@n 0…2) or IST1…7 (@n 4…10: 3 + IST number) from the 64-bit TSS. */
+uint64_t x86_tss_rsp(X86Cpu *c, unsigned n);
 
 /* ---- task.c ---- */
 typedef enum { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT } X86TaskReason;
-/* Switch to the TSS @sel. @next: EIP that the old task goes on at. From a helper
+/* Switch to the TSS @sel. @next: EIP that the old task goes on at; @flags: its EFLAGS. From a helper
  * (@in_block) it does not return. */
-void x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskReason why, uint32_t next, bool in_block);
+void x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskReason why, uint32_t next, uint32_t flags,
+                     bool in_block);
 /* Second half: descriptors of the new task. Outside of blocks. */
 void x86_task_finish(X86Cpu *c);
-
-/* ---- far.c ---- */
-/* Return to the outer task or level; rip is the result. */
 
 /* ---- paging.c ---- */
 bool x86_walk(VCpu *cpu, uint64_t vaddr, JitAccess access, unsigned mmu, bool probe, JitPage *page);

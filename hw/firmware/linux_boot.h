@@ -2,8 +2,8 @@
  * -kernel, -initrd, -append: Linux images by the Linux/x86 boot protocol, Multiboot 1 and PVH
  * kernels. The BIOS runs as always and finds an expansion ROM that boots the kernel.
  */
-#ifndef RHEA_HW_FIRMWARE_DIRECT_BOOT_H
-#define RHEA_HW_FIRMWARE_DIRECT_BOOT_H
+#ifndef RHEA_HW_FIRMWARE_LINUX_BOOT_H
+#define RHEA_HW_FIRMWARE_LINUX_BOOT_H
 
 #include "hw/firmware/fw_cfg.h"
 #include "hw/pci/i440fx.h"
