@@ -262,9 +262,8 @@ static bool parse_args(Hmp *h, const HmpCommand *cmd, const char *line, HmpArgs 
             if (optional) {
                 continue;
             }
-            return fail(err, "%s: the argument '%s' is missing; usage: %s %s",
-                        h->m ? cmd->name : cmd->name, v->name, cmd->name,
-                        cmd->params ? cmd->params : "");
+            return fail(err, "the argument '%s' is missing; usage: %.*s %s", v->name,
+                        (int)strcspn(cmd->name, "|"), cmd->name, cmd->params ? cmd->params : "");
         }
         v->present = true;
         if (!parse_value(h, type, &p, v, err)) {
@@ -272,7 +271,7 @@ static bool parse_args(Hmp *h, const HmpCommand *cmd, const char *line, HmpArgs 
         }
     }
     skip_spaces(&p);
-    return !*p || fail(err, "%s: extra text at the end of the line: '%s'", cmd->name, p);
+    return !*p || fail(err, "extra text at the end of the line: '%s'", p);
 }
 
 /* ---- dispatch ---- */
@@ -522,7 +521,7 @@ char **hmp_complete(const char *line)
 
 static void term_flush(HmpTerm *t)
 {
-    while (t->out->len) {
+    while (t->front && t->out->len) {
         size_t n = chardev_write(t->front, t->out->data, t->out->len);
         if (!n) {
             return;
@@ -659,6 +658,7 @@ bool monitor_attach_hmp(Machine *m, Chardev *chr, GError **err)
         term_free(t);
         return false;
     }
+    term_flush(t); /* a mux greets inside chardev_attach() */
     if (!chardev_is_mux(chr)) {
         t->shown = true;
         if (chardev_is_open(chr)) {

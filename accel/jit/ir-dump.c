@@ -285,9 +285,17 @@ static void check_inputs(Verify *v, const IrInsn *in)
             check_use(v, in->c, t);
         }
         break;
+    case IR_EXT8U: /* these read less than 32 bits: an I32 value will do */
+    case IR_EXT8S:
+    case IR_EXT16U:
+    case IR_EXT16S:
     case IR_EXT32U:
     case IR_EXT32S:
         check_use(v, in->a, IR_I32);
+        break;
+    case IR_DEPOSIT:
+        check_use(v, in->a, t);
+        check_use(v, in->b, in->imm >> 8 <= 32 ? IR_I32 : t);
         break;
     case IR_MOVCOND:
         check_use(v, in->a, in->type2);

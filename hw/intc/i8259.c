@@ -36,7 +36,7 @@ typedef struct Pic {
     uint8_t irr, isr, imr;
     uint8_t elcr;
     uint8_t icw1, icw2, icw3, icw4;
-    uint8_t init; /* INIT_* */
+    uint8_t init;   /* INIT_* */
     uint8_t lowest; /* the input of lowest priority: 7 unless rotated */
     bool read_isr, poll, special_mask, rotate_aeoi;
     uint8_t elcr_mask; /* bits of elcr that exist; constant */
@@ -255,9 +255,7 @@ static void write_data(Pic *p, uint8_t val)
         break;
     case INIT_ICW2:
         p->icw2 = val & 0xf8;
-        p->init = !(p->icw1 & ICW1_SNGL)  ? INIT_ICW3
-                  : p->icw1 & ICW1_IC4    ? INIT_ICW4
-                                          : INIT_DONE;
+        p->init = !(p->icw1 & ICW1_SNGL) ? INIT_ICW3 : p->icw1 & ICW1_IC4 ? INIT_ICW4 : INIT_DONE;
         break;
     case INIT_ICW3:
         p->icw3 = val;
@@ -385,12 +383,14 @@ static bool pic_post_load(void *obj, GError **err)
 }
 
 static const StateField pic_fields[] = {
-    STATE_U8(Pic, lines),     STATE_U8(Pic, irr),         STATE_U8(Pic, isr),
-    STATE_U8(Pic, imr),       STATE_U8(Pic, elcr),        STATE_U8(Pic, icw1),
-    STATE_U8(Pic, icw2),      STATE_U8(Pic, icw3),        STATE_U8(Pic, icw4),
-    STATE_U8(Pic, init),      STATE_U8(Pic, lowest),      STATE_BOOL(Pic, read_isr),
-    STATE_BOOL(Pic, poll),    STATE_BOOL(Pic, special_mask), STATE_BOOL(Pic, rotate_aeoi),
-    STATE_END_FIELD,
+    STATE_U8(Pic, lines),         STATE_U8(Pic, irr),
+    STATE_U8(Pic, isr),           STATE_U8(Pic, imr),
+    STATE_U8(Pic, elcr),          STATE_U8(Pic, icw1),
+    STATE_U8(Pic, icw2),          STATE_U8(Pic, icw3),
+    STATE_U8(Pic, icw4),          STATE_U8(Pic, init),
+    STATE_U8(Pic, lowest),        STATE_BOOL(Pic, read_isr),
+    STATE_BOOL(Pic, poll),        STATE_BOOL(Pic, special_mask),
+    STATE_BOOL(Pic, rotate_aeoi), STATE_END_FIELD,
 };
 static const StateTable pic_table = {
     .name = "pic", .version = 1, .fields = pic_fields, .post_load = pic_post_load};

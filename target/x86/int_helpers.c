@@ -410,8 +410,9 @@ static void fill(uint8_t *to, uint64_t v, size_t bytes, size_t size)
         memset(to, v, bytes);
         return;
     }
-    for (size_t i = 0; i < bytes; i += size) {
-        memcpy(to + i, &v, size);
+    memcpy(to, &v, size);
+    for (size_t done = size; done < bytes; done *= 2) {
+        memcpy(to + done, to, MIN(done, bytes - done));
     }
 }
 

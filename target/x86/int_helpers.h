@@ -12,17 +12,17 @@
 enum { X86_HELPER_STR = IRH_ALL | IRH_RET | IRH_HOSTFP };
 
 #define X86_INT_HELPERS(X)                                                                         \
-    X(divu, 3, IRH_FAULTS | IRH_RET)   /* dividend, divisor, bits ≤ 32 → quotient; #DE */        \
-    X(divs, 3, IRH_FAULTS | IRH_RET)   /* sign-extended operands */                                \
-    X(div64, 3, IRH_FAULTS | IRH_RET)  /* low, high, divisor → quotient; #DE */                  \
+    X(divu, 3, IRH_FAULTS | IRH_RET)  /* dividend, divisor, bits ≤ 32 → quotient; #DE */       \
+    X(divs, 3, IRH_FAULTS | IRH_RET)  /* sign-extended operands */                                 \
+    X(div64, 3, IRH_FAULTS | IRH_RET) /* low, high, divisor → quotient; #DE */                   \
     X(idiv64, 3, IRH_FAULTS | IRH_RET)                                                             \
-    X(bcd, 3, IRH_PURE | IRH_RET)      /* opcode, AX, packed flags → AX | flags << 32 */         \
-    X(aam, 2, IRH_PURE | IRH_RET)      /* AL, base (not 0) → AX */                               \
-    X(crc32, 3, IRH_PURE | IRH_RET)    /* CRC, value, bytes */                                     \
-    X(pdep, 2, IRH_PURE | IRH_RET)     /* source, mask */                                          \
+    X(bcd, 3, IRH_PURE | IRH_RET)   /* opcode, AX, packed flags → AX | flags << 32 */            \
+    X(aam, 2, IRH_PURE | IRH_RET)   /* AL, base (not 0) → AX */                                  \
+    X(crc32, 3, IRH_PURE | IRH_RET) /* CRC, value, bytes */                                        \
+    X(pdep, 2, IRH_PURE | IRH_RET)  /* source, mask */                                             \
     X(pext, 2, IRH_PURE | IRH_RET)                                                                 \
-    X(bound, 3, IRH_FAULTS)            /* index, lower, upper, sign-extended; #BR */               \
-    X(umip, 0, IRH_FAULTS)             /* CPL > 0: #GP if CR4.UMIP */                              \
+    X(bound, 3, IRH_FAULTS)                /* index, lower, upper, sign-extended; #BR */           \
+    X(umip, 0, IRH_FAULTS)                 /* CPL > 0: #GP if CR4.UMIP */                          \
     X(rd_segbase, 1, IRH_FAULTS | IRH_RET) /* S_FS or S_GS; #UD unless CR4.FSGSBASE */             \
     X(wr_segbase, 2, IRH_FAULTS)           /* and a value; #GP if not canonical */                 \
     X(check_stack, 2, IRH_FAULTS)          /* linear, bytes: must be writable */                   \

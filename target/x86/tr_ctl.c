@@ -16,9 +16,15 @@ static unsigned branch_size(const Tr *t)
     return tr_code64(t) ? 8 : t->osz;
 }
 
+/* Without M_CSLIMIT 16-bit code may have a limit of 64 KiB, which 16-bit targets cannot exceed. */
+static bool need_check(const Tr *t)
+{
+    return tr_mode(t, M_CSLIMIT) || (!(t->mode & (M_CODE32 | M_CODE64)) && t->osz == 4);
+}
+
 static void check_target(Tr *t, IrVal pc)
 {
-    if (tr_mode(t, M_CSLIMIT)) {
+    if (need_check(t)) {
         ir_call1(t->b, &x86_hd_check_cs, pc);
     }
 }
@@ -47,7 +53,7 @@ static void op_jcc(Tr *t)
     unsigned taken;
     IrFlags f;
 
-    if (tr_mode(t, M_CSLIMIT)) { /* the check on one path needs the flags to be safe */
+    if (need_check(t)) { /* the check on one path needs the flags to be safe */
         tr_pack_first(t);
     }
     f = t->flags;
@@ -163,7 +169,7 @@ static void exit_at(Tr *t, IrVal rip)
 
 static void far_transfer(Tr *t, bool call, IrVal sel, IrVal off)
 {
-    tr_pack_flags(t);
+    tr_pack_first(t);
     exit_at(t, ir_call4(t->b, call ? &x86_hd_far_call : &x86_hd_far_jmp, sel, off,
                         tr_i64(t, t->osz), tr_i64(t, tr_next(t))));
 }
@@ -197,13 +203,13 @@ static void op_far_ret(Tr *t)
 {
     unsigned pop = t->op == 0xca ? tr_u16(t) : 0;
 
-    tr_pack_flags(t);
+    tr_pack_first(t);
     exit_at(t, ir_call2(t->b, &x86_hd_far_ret, tr_i64(t, t->osz), tr_i64(t, pop)));
 }
 
 static void op_iret(Tr *t)
 {
-    tr_pack_flags(t);
+    tr_pack_first(t);
     exit_at(t, ir_call2(t->b, &x86_hd_iret, tr_i64(t, t->osz), tr_i64(t, tr_next(t))));
 }
 
@@ -369,7 +375,7 @@ static void op_pushf(Tr *t)
     IrVal v, cc;
 
     if (tr_mode(t, M_VM86)) {
-        tr_pack_flags(t);
+        tr_pack_first(t);
         v = ir_call0(b, &x86_hd_pushf_check);
     } else {
         cc = tr_packed(t);
@@ -575,7 +581,7 @@ static void op_group7_reg(Tr *t)
         break;
     case 0xc9:
         if (monitor) {
-            tr_pack_flags(t);
+            tr_pack_first(t);
             tr_noreturn(t, &x86_hd_mwait, (IrVal[]){tr_i64(t, tr_next(t))}, 1);
             t->ended = true;
             return;
@@ -705,7 +711,7 @@ static void op_fast_call(Tr *t)
 {
     IrVal next = tr_i64(t, tr_next(t)), bytes = tr_i64(t, t->osz == 8 ? 8 : 4);
 
-    tr_pack_flags(t);
+    tr_pack_first(t);
     switch (t->op) {
     case 0x05:
         exit_at(t, ir_call1(t->b, &x86_hd_syscall, next));
@@ -735,7 +741,7 @@ static void op_fast_call(Tr *t)
 static void op_hlt(Tr *t)
 {
     if (need_cpl0(t)) {
-        tr_pack_flags(t);
+        tr_pack_first(t);
         tr_noreturn(t, &x86_hd_hlt, (IrVal[]){tr_i64(t, tr_next(t))}, 1);
         t->ended = true;
     }
@@ -995,7 +1001,7 @@ static bool ctl_map1(Tr *t)
         ir_call0(t->b, &x86_hd_cpuid);
         return true;
     case 0xaa:
-        tr_pack_flags(t);
+        tr_pack_first(t);
         exit_at(t, ir_call0(t->b, &x86_hd_rsm));
         return true;
     case 0xae:

@@ -85,11 +85,15 @@ static IrVal alu(Tr *t, unsigned op, unsigned sz, IrVal x, IrVal y)
     return r;
 }
 
-/* An I64 or I32 value as wide as an atomic of @sz wants it. */
+/* Read-modify-write at once. The old value, zero-extended to I64. */
 static IrVal atomic(Tr *t, unsigned sz, IrAtomic op, const TrOpd *o, IrVal v, IrVal expected)
 {
-    IrVal old = ir_qatomic(t->b, IR_I64, op, tr_memop(t, sz), o->addr, v, expected);
+    IrVal old;
 
+    if (t->b->vals[v].kind == IRV_TEMP && t->b->vals[v].type == IR_I32) {
+        v = ir_ext32u(t->b, v);
+    }
+    old = ir_qatomic(t->b, IR_I64, op, tr_memop(t, sz), o->addr, v, expected);
     if (tr_mode(t, M_DEBUG)) {
         ir_call3(t->b, &x86_hd_check_dbreak, o->addr, tr_i64(t, sz), tr_i64(t, 1));
     }
@@ -409,8 +413,8 @@ static unsigned count_mask(unsigned sz)
     return sz == 8 ? 63 : 31;
 }
 
-/* New flags if the count (I32, masked) is not 0, else the old ones. */
-static void flags_if_count(Tr *t, IrVal count, IrVal now)
+/* New flags if the count (of type @ty, masked) is not 0, else the old ones. */
+static void flags_if_count(Tr *t, IrType ty, IrVal count, IrVal now)
 {
     uint64_t k;
 
@@ -418,8 +422,8 @@ static void flags_if_count(Tr *t, IrVal count, IrVal now)
         tr_set_flags(t, tr_flags_value(now));
         return;
     }
-    tr_set_flags(t, tr_flags_value(ir_movcond(t->b, IR_I32, IR_I32, IRC_EQ, count, tr_i32(t, 0),
-                                              tr_packed(t), now)));
+    tr_set_flags(t, tr_flags_value(ir_movcond(t->b, IR_I32, ty, IRC_EQ, count,
+                                              ir_const(t->b, ty, 0), tr_packed(t), now)));
 }
 
 static IrVal shift(Tr *t, unsigned sub, unsigned sz, IrVal x, IrVal count)
@@ -437,14 +441,13 @@ static IrVal shift(Tr *t, unsigned sub, unsigned sz, IrVal x, IrVal count)
     } else if (op == IR_SAR) {
         x = tr_sext(t, ty, sz, x);
     }
-    before = ir_op(b, op, ty, x, ir_sub(b, IR_I32, count, tr_i32(t, 1)));
+    before = ir_op(b, op, ty, x, ir_sub(b, ty, count, tr_const(t, sz, 1)));
     r = ir_op(b, op, ty, x, count);
-    before = tr_stable(t, ty, before);
     f = (IrFlags){kind, sz, r, before};
     if (ir_is_const(b, count, &k)) {
         tr_set_flags(t, f);
     } else {
-        flags_if_count(t, count, ir_flags(b, &f));
+        flags_if_count(t, ty, count, ir_flags(b, &f));
     }
     return r;
 }
@@ -482,7 +485,7 @@ static IrVal rotate(Tr *t, bool right, unsigned sz, IrVal x, IrVal count)
     r = ir_op(b, right ? IR_ROR : IR_ROL, ty, x, count);
     c = bit_of(t, ty, r, right ? w - 1 : 0);
     v = right ? top_two_differ(t, ty, w, r) : ir_xor(b, ty, bit_of(t, ty, r, w - 1), c);
-    flags_if_count(t, count, with_cv(t, tr_packed(t), c, v));
+    flags_if_count(t, ty, count, with_cv(t, tr_packed(t), c, v));
     return r;
 }
 
@@ -516,9 +519,8 @@ static IrVal rotate_carry(Tr *t, bool right, unsigned sz, IrVal x, IrVal count)
     r = ir_or(b, IR_I64, ir_op(b, right ? IR_SHR : IR_SHL, IR_I64, x, n),
               ir_op(b, right ? IR_SHL : IR_SHR, IR_I64, x, back));
     c = bit_of(t, IR_I64, r, w);
-    v = right ? top_two_differ(t, IR_I64, w, r)
-              : ir_xor(b, IR_I64, bit_of(t, IR_I64, r, w - 1), c);
-    flags_if_count(t, count, with_cv(t, tr_packed(t), c, v));
+    v = right ? top_two_differ(t, IR_I64, w, r) : ir_xor(b, IR_I64, bit_of(t, IR_I64, r, w - 1), c);
+    flags_if_count(t, IR_I32, count, with_cv(t, tr_packed(t), c, v));
     return r;
 }
 
@@ -526,7 +528,7 @@ static IrVal rotate_carry64(Tr *t, bool right, IrVal x, IrVal count)
 {
     IrBlock *b = t->b;
     IrOp to = right ? IR_SHR : IR_SHL, from = right ? IR_SHL : IR_SHR;
-    IrVal one = tr_i64(t, 1), n = ir_ext32u(b, count), rest, before, r, c, v, c_in;
+    IrVal one = tr_i64(t, 1), n = count, rest, before, r, c, v, c_in;
 
     c_in = ir_ext32u(b, ir_setflag(b, IRFC_C, &t->flags));
     rest = ir_sub(b, IR_I64, tr_i64(t, 64), n); /* 1…63, or count 0, handled below */
@@ -535,10 +537,9 @@ static IrVal rotate_carry64(Tr *t, bool right, IrVal x, IrVal count)
               ir_op(b, from, IR_I64, ir_op(b, from, IR_I64, x, one), rest));
     r = ir_or(b, IR_I64, r, ir_shl(b, IR_I64, c_in, right ? rest : before));
     c = bit_of(t, IR_I64, ir_shr(b, IR_I64, x, right ? before : rest), 0);
-    r = ir_movcond(b, IR_I64, IR_I32, IRC_EQ, count, tr_i32(t, 0), x, r);
-    v = right ? top_two_differ(t, IR_I64, 64, r)
-              : ir_xor(b, IR_I64, bit_of(t, IR_I64, r, 63), c);
-    flags_if_count(t, count, with_cv(t, tr_packed(t), c, v));
+    r = ir_movcond(b, IR_I64, IR_I64, IRC_EQ, n, tr_i64(t, 0), x, r);
+    v = right ? top_two_differ(t, IR_I64, 64, r) : ir_xor(b, IR_I64, bit_of(t, IR_I64, r, 63), c);
+    flags_if_count(t, IR_I64, n, with_cv(t, tr_packed(t), c, v));
     return r;
 }
 
@@ -560,7 +561,7 @@ static IrVal shift_any(Tr *t, unsigned sub, unsigned sz, IrVal x, IrVal count)
 /* CL masked to what counts for @sz. */
 static IrVal count_cl(Tr *t, unsigned sz)
 {
-    return ir_and(t->b, IR_I32, xg(XG_RAX + R_RCX), tr_i32(t, count_mask(sz)));
+    return ir_and(t->b, tr_type(sz), xg(XG_RAX + R_RCX), tr_const(t, sz, count_mask(sz)));
 }
 
 static void op_group2(Tr *t)
@@ -572,9 +573,9 @@ static void op_group2(Tr *t)
 
     tr_modrm(t);
     if (t->op < 0xd0) {
-        count = tr_i32(t, tr_u8(t) & count_mask(sz));
+        count = tr_const(t, sz, tr_u8(t) & count_mask(sz));
     } else if (t->op < 0xd2) {
-        count = tr_i32(t, 1);
+        count = tr_const(t, sz, 1);
     } else {
         count = count_cl(t, sz);
     }
@@ -615,13 +616,13 @@ static void double_shift(Tr *t, bool right, const TrOpd *o, unsigned sz, IrVal c
     if (sz == 2) {
         r = double_shift16(t, right, x, y, count, &before);
     } else {
-        IrVal rest = ir_sub(b, IR_I32, tr_i32(t, sz * 8), count);
+        IrVal rest = ir_sub(b, ty, tr_const(t, sz, sz * 8), count);
 
-        before = ir_op(b, right ? IR_SHR : IR_SHL, ty, x, ir_sub(b, IR_I32, count, tr_i32(t, 1)));
+        before = ir_op(b, right ? IR_SHR : IR_SHL, ty, x, ir_sub(b, ty, count, tr_const(t, sz, 1)));
         r = ir_or(b, ty, ir_op(b, right ? IR_SHR : IR_SHL, ty, x, count),
                   ir_op(b, right ? IR_SHL : IR_SHR, ty, y, rest));
         if (!ir_is_const(b, count, &k)) { /* both counts are 0 modulo the width */
-            r = ir_movcond(b, ty, IR_I32, IRC_EQ, count, tr_i32(t, 0), x, r);
+            r = ir_movcond(b, ty, ty, IRC_EQ, count, tr_const(t, sz, 0), x, r);
         }
     }
     f = (IrFlags){right ? IRF_SAR : IRF_SHL, sz, r, before};
@@ -629,10 +630,9 @@ static void double_shift(Tr *t, bool right, const TrOpd *o, unsigned sz, IrVal c
     if (right) { /* V: the sign changed */
         IrType wide = sz == 2 ? IR_I32 : ty;
 
-        now = ir_deposit(b, IR_I32, now,
-                         bit_of(t, wide, ir_xor(b, wide, r, x), sz * 8 - 1), 0, 1);
+        now = ir_deposit(b, IR_I32, now, bit_of(t, wide, ir_xor(b, wide, r, x), sz * 8 - 1), 0, 1);
     }
-    flags_if_count(t, count, now);
+    flags_if_count(t, ty, count, now);
     tr_opd_st(t, o, sz, r);
 }
 
@@ -644,7 +644,7 @@ static void op_double_shift(Tr *t)
     TrOpd o;
 
     tr_modrm(t);
-    count = t->op & 1 ? count_cl(t, sz) : tr_i32(t, tr_u8(t) & count_mask(sz));
+    count = t->op & 1 ? count_cl(t, sz) : tr_const(t, sz, tr_u8(t) & count_mask(sz));
     o = tr_rm(t);
     if (ir_is_const(t->b, count, &k) && k == 0) {
         tr_opd_st(t, &o, sz, ir_copy(t->b, tr_type(sz), tr_opd_ld_rmw(t, &o, sz)));
@@ -928,7 +928,7 @@ static void op_xchg_acc(Tr *t)
 
     if (r == R_RAX) {
         if (t->rep == 0xf3) {
-            tr_pack_flags(t);
+            tr_pack_first(t);
             tr_noreturn(t, &x86_hd_pause, (IrVal[]){tr_i64(t, tr_next(t))}, 1);
             t->ended = true;
         }
@@ -1014,9 +1014,9 @@ static void op_cmpxchg8b(Tr *t)
     old = atomic(t, 8, IRA_CMPXCHG, &o, val, expect);
     eq = ir_setcond(b, IR_I64, IRC_EQ, old, expect);
     old_hi = ir_shr(b, IR_I64, old, tr_i64(t, 32));
-    ir_mov(b, IR_I64, xg(XG_RAX + R_RAX),
-           ir_movcond(b, IR_I64, IR_I64, IRC_EQ, old, expect, xg(XG_RAX + R_RAX),
-                      ir_ext32u(b, old)));
+    ir_mov(
+        b, IR_I64, xg(XG_RAX + R_RAX),
+        ir_movcond(b, IR_I64, IR_I64, IRC_EQ, old, expect, xg(XG_RAX + R_RAX), ir_ext32u(b, old)));
     ir_mov(b, IR_I64, xg(XG_RAX + R_RDX),
            ir_movcond(b, IR_I64, IR_I64, IRC_EQ, old, expect, xg(XG_RAX + R_RDX), old_hi));
     tr_set_flags(t, tr_flags_value(ir_deposit(b, IR_I32, tr_packed(t), eq, 14, 1)));

@@ -112,7 +112,7 @@ static void by_helper(Tr *t, unsigned sz)
     desc |= t->rep == 0xf2 ? STR_WHILE_NZ : 0;
     desc |= tr_mode(t, M_TF) ? STR_ONE : 0;
     desc |= tr_code64(t) ? STR_CODE64 : 0;
-    desc |= tr_mode(t, M_LIMITS) ? STR_LIMITS : 0;
+    desc |= !tr_code64(t) ? STR_LIMITS : 0;
     desc |= tr_mode(t, M_DEBUG) ? STR_DEBUG : 0;
     tr_pack_first(t);
     r = ir_call1(t->b, helper(t->op), tr_i64(t, desc));

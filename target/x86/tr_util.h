@@ -80,8 +80,8 @@ unsigned tr_memop(const Tr *t, unsigned bytes); /* size, alignment, mmu index */
 IrVal tr_packed(Tr *t);
 IrVal tr_packed_c(Tr *t);
 /* Pack now and make this the instruction's start state: for instructions with local branches,
- * after which pending lazy flags would have lost their values. Nothing that changes the guest
- * has been emitted for this instruction. */
+ * after which pending lazy flags would have lost their values, and before helpers that read
+ * flags and may fault. Nothing that changes the guest was emitted for this instruction. */
 void tr_pack_first(Tr *t);
 
 /* The stack. off: stack pointer as an offset (I64, zero-extended from its size). */

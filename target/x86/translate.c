@@ -191,9 +191,7 @@ void tr_modrm(Tr *t)
 /* Low bits of an I64 offset, as wide as addresses are. */
 static IrVal wrap(Tr *t, unsigned asz, IrVal off)
 {
-    return asz == 8   ? off
-           : asz == 4 ? ir_ext32u(t->b, off)
-                      : ir_ext16u(t->b, IR_I64, off);
+    return asz == 8 ? off : asz == 4 ? ir_ext32u(t->b, off) : ir_ext16u(t->b, IR_I64, off);
 }
 
 IrVal tr_ea_off(Tr *t)
@@ -239,6 +237,12 @@ static bool seg_has_base(const Tr *t, int seg)
     return seg >= S_FS || (!tr_code64(t) && (t->mode & M_ADDSEG || seg == S_CS));
 }
 
+/* M_LIMITS speaks of DS, ES and SS. */
+static bool seg_has_limit(const Tr *t, int seg)
+{
+    return !tr_code64(t) && (t->mode & M_LIMITS || seg >= S_FS || seg == S_CS);
+}
+
 static void limit_check(Tr *t, int seg, IrVal off, unsigned size, bool write)
 {
     ir_call4(t->b, &x86_hd_check_seg, tr_i64(t, seg), off, tr_i64(t, size), tr_i64(t, write));
@@ -266,7 +270,7 @@ static IrVal add_base(Tr *t, int seg, IrVal off)
 
 IrVal tr_linear(Tr *t, int seg, IrVal off, unsigned size, bool write)
 {
-    if (!tr_code64(t) && t->mode & M_LIMITS) {
+    if (seg_has_limit(t, seg)) {
         limit_check(t, seg, off, size, write);
     }
     return add_base(t, seg, off);
@@ -276,7 +280,7 @@ IrVal tr_ea(Tr *t)
 {
     IrVal off = tr_ea_off(t), addr;
 
-    if (tr_code64(t) || !(t->mode & M_LIMITS)) {
+    if (!seg_has_limit(t, t->ea_seg)) {
         return add_base(t, t->ea_seg, off);
     }
     /* How much is accessed, and how, is known at the load or store: they check again if that
@@ -292,9 +296,7 @@ IrVal tr_ea(Tr *t)
 
 unsigned tr_memop(const Tr *t, unsigned bytes)
 {
-    unsigned mmu = tr_cpl(t) == 3               ? MMU_USER
-                   : tr_mode(t, M_AC_SMAP) ? MMU_KERNEL_SMAP
-                                                : MMU_KERNEL;
+    unsigned mmu = tr_cpl(t) == 3 ? MMU_USER : tr_mode(t, M_AC_SMAP) ? MMU_KERNEL_SMAP : MMU_KERNEL;
     unsigned align = tr_mode(t, M_ALIGN) && bytes > 1 && bytes <= 8 ? IRM_ALIGN : 0;
 
     return tr_log2(bytes) | align | mmu << IRM_MMU_SHIFT;
@@ -611,7 +613,6 @@ void tr_pack_first(Tr *t)
 void tr_noreturn(Tr *t, const IrHelper *h, const IrVal *args, unsigned n)
 {
     ir_call(t->b, h, args, n);
-    ir_exit(t->b, tr_i64(t, t->pc)); /* never reached: every path has its end */
 }
 
 void tr_exc(Tr *t, int vec)
@@ -640,6 +641,7 @@ void tr_exit(Tr *t, IrVal pc)
 {
     tr_pack_flags(t);
     if (tr_mode(t, M_TF)) {
+        ir_insn(t->b, t->pc, &t->flags); /* a trap: what was written stays */
         tr_noreturn(t, &x86_hd_single_step, &pc, 1);
     } else {
         ir_exit(t->b, pc);
@@ -785,6 +787,13 @@ static void prologue(Tr *t)
     }
 }
 
+/* Must the instruction be checked to lie inside the code segment? In 16-bit code M_CSLIMIT is
+ * clear for the usual limit of 64 KiB, which only running off the end can exceed. */
+static bool check_cs(const Tr *t)
+{
+    return tr_mode(t, M_CSLIMIT) || (!(t->mode & (M_CODE32 | M_CODE64)) && t->next > 0x10000);
+}
+
 /* Translate the instruction at t->pc. false: it could not be fetched and nothing of it is left. */
 static bool step(Tr *t, bool first)
 {
@@ -799,7 +808,7 @@ static bool step(Tr *t, bool first)
     }
     body = ir_mark(t->b);
     one_insn(t);
-    if (tr_mode(t, M_CSLIMIT) && !t->fetch_fault && !t->too_long) {
+    if (check_cs(t) && !t->fetch_fault && !t->too_long) {
         /* Again, behind a check that the instruction is inside the segment. */
         ir_rollback(t->b, body);
         t->flags = flags;
@@ -861,8 +870,7 @@ void x86_translate(VCpu *cpu, IrBlock *b, unsigned max)
         b->n_guest++;
         b->guest_bytes = MAX((uint32_t)(t->next - t->start), 1);
         t->pc = tr_next(t);
-    } while (!t->ended && b->n_guest < max && !ir_full(b) &&
-             code_linear(t, t->pc) >> 12 == page);
+    } while (!t->ended && b->n_guest < max && !ir_full(b) && code_linear(t, t->pc) >> 12 == page);
     if (t->ended) {
         return;
     }

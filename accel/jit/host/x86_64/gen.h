@@ -116,8 +116,8 @@ struct JitGen {
     struct {
         bool valid, one; /* one: the second operand is the constant 1 */
         uint8_t kind, size;
-        uint16_t good;            /* packed bits that they have right */
-        uint32_t a, b, c, result; /* value numbers */
+        uint16_t good;                /* packed bits that they have right */
+        uint32_t a, b, b2, c, result; /* value numbers; b2: an alternative to b */
     } hf;
     Slow slow[G_MAX_SLOW];
     unsigned n_slow;
@@ -188,6 +188,8 @@ void ra_before_sub(JitGen *g, IrVal v, IrVal by, bool wide);
 /* Register for the result: the hinted global's, that of the dying @reuse, or a new one. Calls
  * ra_before_write() as needed; then ra_done() says that the result is there. */
 int ra_dst(JitGen *g, IrVal d, IrVal reuse);
+/* The pinned global that ra_dst() would write, or 0. */
+IrVal ra_target(JitGen *g, IrVal d);
 void ra_done(JitGen *g, IrVal d, int reg, bool zext);
 int ra_dst_x(JitGen *g, IrVal d, IrVal reuse);
 void ra_done_x(JitGen *g, IrVal d, int xmm);
@@ -219,16 +221,20 @@ typedef struct HfOps {
     bool one;
 } HfOps;
 HfOps hf_ops(JitGen *g, IrVal a, IrVal b);
+/* Right after the operation was emitted, before ra_done(): keeps moves from touching flags. */
+static inline void hf_hold(JitGen *g)
+{
+    g->hf.valid = true;
+    g->hf.good = 0;
+}
+/* After ra_done(). */
 void hf_set(JitGen *g, IrFlagKind kind, unsigned size, HfOps o, IrVal result, unsigned good);
-/* Emit what makes host condition code (returned) equal to @cc of flags @f. */
+/* Emit what makes a host condition code (returned) equal to @cc of flags @f. */
 unsigned hf_cond(JitGen *g, const IrFlags *f, IrFlagCond cc);
 /* The same for an integer comparison. */
 unsigned hf_compare(JitGen *g, IrCond cc, IrType t, IrVal a, IrVal b);
-/* Make the host's flags those of @f, all of them (for FLAGS). False: the packed word was made in
- * rax instead. */
+/* The packed form of @f into rax, which the caller has taken. */
 void hf_pack(JitGen *g, const IrFlags *f);
-/* cmp of two values. */
-void hf_emit_cmp(JitGen *g, unsigned size, IrVal a, IrVal b);
 
 /* ---- mem.c ---- */
 void emit_qld(JitGen *g, const IrInsn *in);

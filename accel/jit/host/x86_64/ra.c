@@ -322,13 +322,41 @@ static void load_const(JitGen *g, int reg, uint64_t k)
     }
 }
 
-/* Emit the lazy sum @x into @reg. */
+static int find_reg(JitGen *g, bool may_evict);
+
+/* A register with component @v of a lazy sum (never lazy itself); @scratch if none is free. */
+static int part_reg(JitGen *g, IrVal v, int scratch)
+{
+    Val *x = &g->v[v];
+    int r;
+
+    if (x->reg >= 0) {
+        return x->reg;
+    }
+    r = x->kind == IRV_GLOBAL && !g->j->o->cache ? -1 : find_reg(g, true);
+    if (r < 0) {
+        ra_load_to(g, scratch, v, true);
+        return scratch;
+    }
+    ra_load_to(g, r, v, true);
+    own(g, v, r);
+    return r;
+}
+
+/* Emit the lazy sum @x into @reg. May use rcx (rdx when @reg is rcx). */
 static void compute_lazy(JitGen *g, const Val *x, int reg, bool wide)
 {
     uint32_t keep = g->locked;
-    int b = x->base ? ra_reg(g, x->base) : -1;
-    int i = x->index ? ra_reg(g, x->index) : -1;
+    int b = -1, i = -1;
 
+    ra_lock(g, reg);
+    if (x->base) {
+        b = part_reg(g, x->base, reg);
+        ra_lock(g, b);
+    }
+    if (x->index) {
+        i = part_reg(g, x->index, reg == RCX ? RDX : RCX);
+    }
     g->locked = keep;
     if (i < 0 && b < 0) {
         load_const(g, reg, wide ? (uint64_t)(int64_t)x->disp : (uint32_t)x->disp);
@@ -366,31 +394,12 @@ int ra_reg(JitGen *g, IrVal v)
         return x->reg;
     }
     if (x->lazy) {
-        /* The operands first: they may need registers themselves. */
-        uint32_t keep = g->locked;
         bool wide = x->type != IR_I32;
 
-        if (x->base) {
-            ra_reg(g, x->base);
-        }
-        if (x->index) {
-            ra_reg(g, x->index);
-        }
-        r = find_reg(g, true);
-        if (r < 0) {
-            /* Three registers, all in use: go through a slot. */
-            g->locked = keep;
-            compute_lazy(g, x, RCX, wide);
-            unlazy(g, v);
-            x_store(&g->a, true, RSP, slot_off(g, v), RCX);
-            x->slot_ok = true;
-            x->zext = !wide;
-            return ra_reg(g, v);
-        }
+        r = ra_alloc(g);
         compute_lazy(g, x, r, wide);
-        g->locked = keep;
         unlazy(g, v);
-        x->zext = !wide;
+        x->zext = !wide || x->zext;
         x->slot_ok = false;
         own(g, v, r);
         ra_lock(g, r);
@@ -746,6 +755,16 @@ static bool reusable(JitGen *g, IrVal v)
     return v && x->kind >= IRV_TEMP && !x->lazy && x->reg >= 0 && x->last_use <= g->pos;
 }
 
+IrVal ra_target(JitGen *g, IrVal d)
+{
+    Val *x = &g->v[d];
+
+    if (g->hint && x->kind != IRV_GLOBAL && g->j->o->inplace) {
+        return g->hint;
+    }
+    return x->kind == IRV_GLOBAL && x->pinned ? d : 0;
+}
+
 int ra_dst(JitGen *g, IrVal d, IrVal reuse)
 {
     Val *x = &g->v[d];
@@ -883,7 +902,7 @@ static void add_to_pinned(JitGen *g, IrVal d, IrVal a, int32_t k)
 
     if (want && sums) {
         o = hf_ops(g, def->a, def->b);
-        want = ra_root(g, def->a) == d;
+        want = g->v[def->a].vn == x->vn;
     }
     y->disp = 0; /* it is the new value of d; keep it out of the adjustment */
     y->base = 0;
@@ -925,6 +944,17 @@ static void make_copy(JitGen *g, IrVal a, IrVal d)
     if (!x->lazy) {
         x->lazy = true;
         g->lazies[g->n_lazies++] = a;
+    }
+    /* What is computed from a is computed from d from now on: components are never lazy. */
+    for (unsigned i = 0; i < g->n_lazies; i++) {
+        Val *o = &g->v[g->lazies[i]];
+
+        if (o->base == a) {
+            o->base = d;
+        }
+        if (o->index == a) {
+            o->index = d;
+        }
     }
     x->base = d;
     x->index = 0;

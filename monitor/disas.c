@@ -1,0 +1,85 @@
+/* Disassembly with capstone, if the program was built with it. */
+#include "monitor/disas.h"
+#include "config.h"
+#include "core/machine.h"
+#include <inttypes.h>
+#include <string.h>
+#ifdef HAVE_CAPSTONE
+#include <capstone.h>
+#endif
+
+#ifdef HAVE_CAPSTONE
+
+/* Bytes that can be read from @addr on, at most @len. */
+static size_t fetch(VCpu *cpu, uint64_t addr, bool physical, uint8_t *buf, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!(physical ? mem_read(cpu->machine->memory, addr + i, buf + i, 1)
+                       : vcpu_debug_rw(cpu, addr + i, buf + i, 1, false))) {
+            return i;
+        }
+    }
+    return len;
+}
+
+static bool open_for(VCpu *cpu, csh *handle)
+{
+    uint64_t bits = 0;
+    cs_mode mode = CS_MODE_64;
+
+    if (!g_str_has_prefix(cpu->target->name, "x86") &&
+        !g_str_has_prefix(cpu->target->name, "i386")) {
+        return false;
+    }
+    /* Targets give the width of the current code segment under this name. */
+    if (cpu->target->get_reg && cpu->target->get_reg(cpu, "codebits", &bits)) {
+        mode = bits == 16 ? CS_MODE_16 : bits == 32 ? CS_MODE_32 : CS_MODE_64;
+    }
+    if (cs_open(CS_ARCH_X86, mode, handle) != CS_ERR_OK) {
+        return false;
+    }
+    cs_option(*handle, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+    return true;
+}
+
+void disas(VCpu *cpu, uint64_t addr, bool physical, unsigned count, GString *out)
+{
+    csh handle;
+
+    if (!open_for(cpu, &handle)) {
+        g_string_append(out, "There is no disassembler for this CPU\n");
+        return;
+    }
+    while (count--) {
+        uint8_t buf[16];
+        size_t n = fetch(cpu, addr, physical, buf, sizeof(buf));
+        cs_insn *insn;
+
+        if (!n) {
+            g_string_append_printf(out, "Cannot access memory at 0x%" PRIx64 "\n", addr);
+            break;
+        }
+        size_t got = cs_disasm(handle, buf, n, addr, 1, &insn);
+        unsigned len = got ? insn->size : 1;
+        g_string_append_printf(out, "0x%08" PRIx64 ":  ", addr);
+        for (unsigned i = 0; i < len; i++) {
+            g_string_append_printf(out, "%02x ", buf[i]);
+        }
+        g_string_append_printf(out, "%*s%s %s\n", (int)(len < 8 ? (8 - len) * 3 : 0), "",
+                               got ? insn->mnemonic : "(bad)", got ? insn->op_str : "");
+        if (got) {
+            cs_free(insn, got);
+        }
+        addr += len;
+    }
+    cs_close(&handle);
+}
+
+#else
+
+void disas(VCpu *cpu, uint64_t addr, bool physical, unsigned count, GString *out)
+{
+    g_string_append(out, "The program was built without a disassembler (capstone)\n");
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* HMP: devices and character back ends. */
+#include "chardev/chardev.h"
+#include "core/log.h"
+#include "monitor/hmp.h"
+#include <string.h>
+
+static void cmd_chardev_add(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    if (!chardev_new_from_opts(hmp_text(a, "args"), &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static Chardev *need_chardev(Hmp *h, const char *id)
+{
+    Chardev *chr = chardev_find(id);
+
+    if (!chr) {
+        hmp_printf(h, "Error: there is no chardev '%s'\n", id);
+    }
+    return chr;
+}
+
+static void cmd_chardev_remove(Hmp *h, const HmpArgs *a)
+{
+    Chardev *chr = need_chardev(h, hmp_text(a, "id"));
+    GError *err = NULL;
+
+    if (chr && !chardev_remove(chr, &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static void cmd_ringbuf_read(Hmp *h, const HmpArgs *a)
+{
+    Chardev *chr = need_chardev(h, hmp_text(a, "device"));
+    uint64_t left = MIN(hmp_num(a, "size", 0), 1 << 20);
+    uint8_t buf[256];
+    ssize_t n = 0;
+
+    while (chr && left && (n = chardev_ringbuf_read(chr, buf, MIN(left, sizeof(buf)))) > 0) {
+        left -= n;
+        for (ssize_t i = 0; i < n; i++) {
+            if (buf[i] == '\\') {
+                hmp_printf(h, "\\\\");
+            } else if ((buf[i] < 32 && buf[i] != '\n') || buf[i] >= 127) {
+                hmp_printf(h, "\\u%04X", buf[i]);
+            } else {
+                hmp_printf(h, "%c", buf[i]);
+            }
+        }
+    }
+    if (n < 0) {
+        hmp_printf(h, "Error: chardev '%s' is no ring buffer", hmp_text(a, "device"));
+    }
+    hmp_printf(h, "\n");
+}
+
+static void cmd_ringbuf_write(Hmp *h, const HmpArgs *a)
+{
+    Chardev *chr = need_chardev(h, hmp_text(a, "device"));
+    const char *data = hmp_text(a, "data");
+
+    if (chr && chardev_ringbuf_inject(chr, (const uint8_t *)data, strlen(data)) < 0) {
+        hmp_printf(h, "Error: chardev '%s' is no ring buffer\n", hmp_text(a, "device"));
+    }
+}
+
+static void cmd_device_add(Hmp *h, const HmpArgs *a)
+{
+    const MonitorHooks *hooks = monitor_hooks();
+    GError *err = NULL;
+
+    if (!hooks->device_add) {
+        hmp_printf(h, "Error: devices cannot be added here\n");
+    } else if (!hooks->device_add(h->m, hmp_text(a, "device"), &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static void cmd_device_del(Hmp *h, const HmpArgs *a)
+{
+    const char *id = hmp_text(a, "id");
+
+    for (guint i = 0; i < h->m->devices->len; i++) {
+        Device *dev = h->m->devices->pdata[i];
+        if (dev->id && !strcmp(dev->id, id)) {
+            if (!dev->type->user_creatable || !dev->bus || !strcmp(dev->bus->kind, "ISA")) {
+                hmp_printf(h, "Error: device '%s' does not support hot unplugging\n", id);
+            } else {
+                device_free(dev);
+            }
+            return;
+        }
+    }
+    hmp_printf(h, "Error: Device '%s' not found\n", id);
+}
+
+const HmpCommand hmp_device_commands[] = {
+    {"device_add", "device:S", "driver[,prop=value][,...]", "add device, like -device",
+     cmd_device_add},
+    {"device_del", "id:s", "device", "remove device", cmd_device_del},
+    {"chardev-add", "args:S", "args", "add chardev", cmd_chardev_add},
+    {"chardev-remove", "id:s", "id", "remove chardev", cmd_chardev_remove},
+    {"ringbuf_read", "device:s,size:i", "device size", "read from a ring buffer character device",
+     cmd_ringbuf_read},
+    {"ringbuf_write", "device:s,data:S", "device data", "write to a ring buffer character device",
+     cmd_ringbuf_write},
+    {NULL},
+};
