@@ -238,6 +238,18 @@ Device *device_new(const DeviceType *type, Machine *m)
     return dev;
 }
 
+const char *property_kind_name(PropKind kind)
+{
+    static const char *const names[] = {
+        [PROP_BOOL] = "bool",   [PROP_U8] = "uint8",      [PROP_U16] = "uint16",
+        [PROP_U32] = "uint32",  [PROP_U64] = "uint64",    [PROP_SIZE] = "size",
+        [PROP_STRING] = "str",  [PROP_MAC] = "macaddr",   [PROP_DRIVE] = "drive",
+        [PROP_CHARDEV] = "chr", [PROP_NETDEV] = "netdev", [PROP_PCI_ADDR] = "slot[.function]",
+        [PROP_ENUM] = "name",
+    };
+    return names[kind];
+}
+
 bool device_realize(Device *dev, Bus *bus, GError **err)
 {
     const DeviceType *t = dev->type;

@@ -92,6 +92,8 @@ bool device_set(Device *dev, const char *prop, const char *value, GError **err);
 char *device_get(const Device *dev, const char *prop);
 /* Plugs it into @bus (NULL for board devices), realizes, puts it on the machine's list, resets. On
  * failure the device is as before; the caller frees it. */
+/* How a value of this kind is written: "bool", "uint32", "size"… */
+const char *property_kind_name(PropKind kind);
 bool device_realize(Device *dev, Bus *bus, GError **err);
 void device_free(Device *dev); /* unrealizes when needed */
 

@@ -202,11 +202,19 @@ void machine_request_exit(Machine *m, int code)
     request(m, REQ_EXIT);
 }
 
+static void tell(Machine *m, MachineEvent ev, ShutdownCause cause)
+{
+    if (m->event) {
+        m->event(m, ev, cause);
+    }
+}
+
 static void do_shutdown(Machine *m, ShutdownCause cause)
 {
     bool by_guest = cause == SHUTDOWN_GUEST_SHUTDOWN || cause == SHUTDOWN_GUEST_RESET ||
                     cause == SHUTDOWN_GUEST_PANIC;
 
+    tell(m, MACHINE_EVENT_SHUTDOWN, cause);
     if (by_guest && m->no_shutdown) {
         machine_stop(m, RUN_SHUTDOWN);
     } else {
@@ -224,6 +232,7 @@ static void do_reset(Machine *m, ShutdownCause cause)
     wait_parked(m);
     machine_reset(m);
     m->loop->pause--;
+    tell(m, MACHINE_EVENT_RESET, cause);
     if (m->state == RUN_SHUTDOWN || m->state == RUN_INTERNAL_ERROR) {
         m->state = RUN_PAUSED; /* may go on from here */
     }
@@ -250,6 +259,7 @@ static gboolean dispatch_requests(GSource *source, GSourceFunc fn, gpointer data
     }
     if ((r & REQ_POWERDOWN) && m->power_button) {
         m->power_button(m);
+        tell(m, MACHINE_EVENT_POWERDOWN, SHUTDOWN_NONE);
     }
     if ((r & REQ_RESET) && !l->quit) {
         do_reset(m, __atomic_load_n(&l->reset_cause, __ATOMIC_RELAXED));

@@ -32,9 +32,11 @@ typedef enum {
     SHUTDOWN_DEBUG_EXIT
 } ShutdownCause;
 
+typedef enum { MACHINE_EVENT_SHUTDOWN, MACHINE_EVENT_RESET, MACHINE_EVENT_POWERDOWN } MachineEvent;
+
 typedef struct MachineType {
     const char *name, *alias, *desc;
-    const Target *const *targets; /* that it can have, first is the default */
+    const char *const *archs; /* names of the targets it can have, the default first */
     unsigned max_vcpus;
     uint64_t default_ram;
     bool (*init)(Machine *m, GError **err);
@@ -99,6 +101,8 @@ struct Machine {
     /* Board services that other parts call; may be NULL. Machine lock. */
     void (*power_button)(Machine *m);
     void (*nmi)(Machine *m);
+    /* Told by the main thread what is being done; set by the QMP server, may be NULL. */
+    void (*event)(Machine *m, MachineEvent ev, ShutdownCause cause);
     GSList *reset_hooks, *state_hooks;
     int exit_code;
     struct MachineLoop *loop; /* private to core/machine.c */

@@ -32,6 +32,9 @@ void x86_set_a20(VCpu *cpu, bool on);
 void x86_set_apic_id(VCpu *cpu, uint32_t id);
 /* FERR# → IRQ 13 of the legacy x87 error path; fn is called from the vCPU thread. */
 void x86_set_ferr(VCpu *cpu, void (*fn)(void *opaque, int level), void *opaque);
+/* SMIACT#: fn is called from the vCPU thread when SMM is entered and left (machine lock not held).
+ */
+void x86_set_smm_hook(VCpu *cpu, void (*fn)(void *opaque, bool in_smm), void *opaque);
 /* The guest's TSC frequency in Hz and value at virtual time now (TSC deadline timer). */
 uint64_t x86_tsc_hz(VCpu *cpu);
 uint64_t x86_tsc_read(VCpu *cpu);

@@ -30,6 +30,9 @@ void monitor_set_hooks(const MonitorHooks *hooks);
  * that commands mean, and `cpu N` changes it. Main thread. */
 char *monitor_hmp_line(Machine *m, int *cpu, const char *line);
 
+/* A file descriptor that a client named with getfd (taken over by the caller), or -1. */
+int monitor_take_fd(const char *name);
+
 /* Send a QMP event to all QMP monitors; @data: a JSON object's text, or NULL. */
 void monitor_qmp_event(const char *name, const char *data);
 

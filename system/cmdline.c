@@ -58,8 +58,9 @@ static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
     flag = !c->m.nographic;
     ok = ok && options_get_bool(o, "graphics", &flag, err);
     /* Accepted: no such choice in this machine, or what it asks for is the only way there is. */
-    static const char *const accepted[] = {"usb", "dump-guest-core", "vmport", "smm", "mem-merge",
-                                           "kernel_irqchip", "kernel-irqchip", "pcspk-audiodev"};
+    static const char *const accepted[] = {
+        "usb",       "dump-guest-core", "vmport",         "smm",
+        "mem-merge", "kernel_irqchip",  "kernel-irqchip", "pcspk-audiodev"};
     for (unsigned i = 0; ok && i < G_N_ELEMENTS(accepted); i++) {
         options_mark_used(o, accepted[i]);
     }
@@ -126,7 +127,8 @@ static bool opt_smp(SystemConfig *c, const char *arg, GError **err)
         sockets = cpus / (cores * threads);
     }
     if (sockets * cores * threads != cpus) {
-        return fail(err, "-smp %s: %u CPUs are not sockets (%u) times cores (%u) times threads (%u)",
+        return fail(err,
+                    "-smp %s: %u CPUs are not sockets (%u) times cores (%u) times threads (%u)",
                     arg, (unsigned)cpus, (unsigned)sockets, (unsigned)cores, (unsigned)threads);
     }
     c->m.smp = cpus;
@@ -141,7 +143,8 @@ static bool opt_boot(SystemConfig *c, const char *arg, GError **err)
     bool strict, splash;
     uint64_t n = 0;
     Options *o = options_parse("-boot", arg, "order", err);
-    const char *order = o ? options_get(o, "order") : NULL, *once = o ? options_get(o, "once") : NULL;
+    const char *order = o ? options_get(o, "order") : NULL,
+               *once = o ? options_get(o, "once") : NULL;
     bool ok = o && options_get_bool(o, "menu", &c->m.boot_menu, err) &&
               options_get_bool(o, "strict", &strict, err) &&
               options_get_uint(o, "splash-time", UINT32_MAX, &n, err) &&
@@ -151,8 +154,10 @@ static bool opt_boot(SystemConfig *c, const char *arg, GError **err)
         const char *s = i ? once : order;
         for (; s && *s; s++) {
             if (!strchr("abcdnop", *s)) {
-                ok = fail(err, "-boot %s: '%c' is no boot device; use a (floppy), c (disk), d (CD), "
-                               "n (network)", arg, *s);
+                ok = fail(err,
+                          "-boot %s: '%c' is no boot device; use a (floppy), c (disk), d (CD), "
+                          "n (network)",
+                          arg, *s);
                 break;
             }
         }
@@ -183,8 +188,10 @@ static bool opt_rtc(SystemConfig *c, const char *arg, GError **err)
         g_autofree char *iso = strchr(base, 'T') ? g_strconcat(base, "Z", NULL)
                                                  : g_strconcat(base, "T00:00:00Z", NULL);
         g_autoptr(GDateTime) t = g_date_time_new_from_iso8601(iso, NULL);
-        ok = t || fail(err, "-rtc: base '%s' is neither utc, localtime nor a date such as "
-                            "2026-11-20T08:30:00", base);
+        ok = t || fail(err,
+                       "-rtc: base '%s' is neither utc, localtime nor a date such as "
+                       "2026-11-20T08:30:00",
+                       base);
     }
     if (ok && clock && strcmp(clock, "host") && strcmp(clock, "vm") && strcmp(clock, "rt")) {
         ok = fail(err, "-rtc: clock '%s' is neither host, vm nor rt", clock);
@@ -226,8 +233,10 @@ static bool opt_name(SystemConfig *c, const char *arg, GError **err)
 static bool opt_uuid(SystemConfig *c, const char *arg, GError **err)
 {
     if (!g_uuid_string_is_valid(arg)) {
-        return fail(err, "-uuid: '%s' is no UUID; it must look like "
-                         "550e8400-e29b-41d4-a716-446655440000", arg);
+        return fail(err,
+                    "-uuid: '%s' is no UUID; it must look like "
+                    "550e8400-e29b-41d4-a716-446655440000",
+                    arg);
     }
     const char *p = arg;
     for (int i = 0; i < 16; i++, p += 2) {
@@ -341,8 +350,10 @@ static bool opt_nographic(SystemConfig *c, const char *arg, GError **err)
 static bool opt_display(SystemConfig *c, const char *arg, GError **err)
 {
     if (strcmp(arg, "none") && strcmp(arg, "help")) {
-        return fail(err, "-display %s: there is no such display in this version; use -display none "
-                         "or -nographic", arg);
+        return fail(err,
+                    "-display %s: there is no such display in this version; use -display none "
+                    "or -nographic",
+                    arg);
     }
     if (!strcmp(arg, "help")) {
         puts("Displays:\nnone");
@@ -439,9 +450,11 @@ static const CmdOption options[] = {
     {"help", NULL, CALL, 0, opt_help, "show this text"},
     {"h", NULL, CALL, 0, opt_help, NULL},
     {"version", NULL, CALL, 0, opt_version, "show the version"},
-    {"machine", "TYPE[,accel=A[:B]][,PROP=V]", CALL, 0, opt_machine, "the machine; 'help' lists them"},
+    {"machine", "TYPE[,accel=A[:B]][,PROP=V]", CALL, 0, opt_machine,
+     "the machine; 'help' lists them"},
     {"M", "TYPE", CALL, 0, opt_machine, NULL},
-    {"accel", "NAME[,OPT=V]", CALL, 0, opt_accel, "jit (or tcg), kvm; several: the first that works"},
+    {"accel", "NAME[,OPT=V]", CALL, 0, opt_accel,
+     "jit (or tcg), kvm; several: the first that works"},
     {"enable-kvm", NULL, FLAG, OFF(enable_kvm), NULL, "the same as -accel kvm"},
     {"arch", "NAME", TEXT, OFF(arch), NULL, "guest architecture: x86_64 or i386"},
     {"cpu", "MODEL[,+FLAG][,-FLAG]", CALL, 0, opt_cpu, "CPU model; 'help' lists them"},
@@ -476,7 +489,8 @@ static const CmdOption options[] = {
     {"no-user-config", NULL, IGNORE, 0, NULL, NULL},
     {"vga", "std|none", CALL, 0, opt_vga, "graphics adapter"},
     {"display", "none", CALL, 0, opt_display, "the display"},
-    {"nographic", NULL, CALL, 0, opt_nographic, "no display; serial port and monitor on the terminal"},
+    {"nographic", NULL, CALL, 0, opt_nographic,
+     "no display; serial port and monitor on the terminal"},
     {"vnc", "SPEC", CALL, 0, opt_no_display, NULL},
     {"sdl", NULL, CALL, 0, opt_no_display, NULL},
     {"full-screen", NULL, CALL, 0, opt_no_display, NULL},
@@ -486,7 +500,8 @@ static const CmdOption options[] = {
     {"nic", "none", CALL, 0, opt_net, "network"},
     {"netdev", "SPEC", CALL, 0, opt_net, NULL},
     {"chardev", "BACKEND,id=ID[,OPT=V]", LIST, OFF(chardevs), NULL, "a character back end"},
-    {"serial", "DEV", LIST, OFF(serials), NULL, "serial port: stdio, pty, file:F, unix:P, tcp:…, mon:DEV"},
+    {"serial", "DEV", LIST, OFF(serials), NULL,
+     "serial port: stdio, pty, file:F, unix:P, tcp:…, mon:DEV"},
     {"parallel", "DEV", LIST, OFF(parallels), NULL, "parallel port"},
     {"debugcon", "DEV", LIST, OFF(debugcons), NULL, "debug console at port 0xe9"},
     {"monitor", "DEV", LIST, OFF(monitors), NULL, "the monitor's terminal"},
@@ -615,8 +630,8 @@ static void free_drive(gpointer p)
 
 void config_init(SystemConfig *c)
 {
-    GPtrArray **lists[] = {&c->accels,   &c->serials, &c->parallels, &c->monitors, &c->qmps,
-                           &c->chardevs, &c->mons,    &c->devices,   &c->debugcons, &c->globals,
+    GPtrArray **lists[] = {&c->accels,   &c->serials,  &c->parallels, &c->monitors,  &c->qmps,
+                           &c->chardevs, &c->mons,     &c->devices,   &c->debugcons, &c->globals,
                            &c->traces,   &c->m.smbios, &c->m.fw_cfg};
     memset(c, 0, sizeof *c);
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
@@ -629,14 +644,14 @@ void config_init(SystemConfig *c)
 
 void config_free(SystemConfig *c)
 {
-    GPtrArray *lists[] = {c->accels,   c->serials, c->parallels, c->monitors,  c->qmps,
-                          c->chardevs, c->mons,    c->devices,   c->debugcons, c->globals,
-                          c->traces,   c->m.smbios, c->m.fw_cfg, c->m.drives};
+    GPtrArray *lists[] = {c->accels,   c->serials,  c->parallels, c->monitors,  c->qmps,
+                          c->chardevs, c->mons,     c->devices,   c->debugcons, c->globals,
+                          c->traces,   c->m.smbios, c->m.fw_cfg,  c->m.drives};
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], true);
     }
-    char *texts[] = {c->machine, c->arch, c->pidfile, c->runas, c->gdb, c->log_items, c->log_file,
-                     c->display, c->vga, c->firmware_dir, c->loadvm};
+    char *texts[] = {c->machine,  c->arch,    c->pidfile, c->runas,        c->gdb,   c->log_items,
+                     c->log_file, c->display, c->vga,     c->firmware_dir, c->loadvm};
     for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
     }

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 /* -daemonize: fork; the parent stays until daemon_ready() or the child's death and exits with its
- * status, so that errors still reach the terminal and whoever waits finds everything open. Call before any
- * thread exists. */
+ * status, so that errors still reach the terminal and whoever waits finds everything open. Call
+ * before any thread exists. */
 bool daemon_fork(const SystemConfig *c, GError **err);
 /* Everything is open: write the pid file, change user, release the parent, close the terminal. */
 bool daemon_ready(const SystemConfig *c, GError **err);

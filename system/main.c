@@ -8,7 +8,9 @@
 #include "core/machine.h"
 #include "core/option.h"
 #include "hw/machine/machines.h"
+#include "monitor/monitor.h"
 #include "system/daemon.h"
+#include "system/devices.h"
 #include "system/gdbstub.h"
 #include "system/sysconfig.h"
 #include "system/terminals.h"
@@ -43,14 +45,18 @@ static void list_machines(void)
     }
 }
 
+static const Target *const targets[] = {&x86_64_target, &i386_target, NULL};
+
+/* By -arch, by the program's name (rhea-system-ARCH), or the machine's default. */
 static const Target *find_target(const SystemConfig *c, const MachineType *type, GError **err)
 {
-    const char *want = c->arch;
-    if (!want && strstr(c->program, "system-")) {
-        want = strstr(c->program, "system-") + strlen("system-");
+    const char *want = c->arch, *by_name = strstr(c->program, "system-");
+    if (!want && by_name) {
+        want = by_name + strlen("system-");
     }
-    for (const Target *const *t = type->targets; *t; t++) {
-        if (!want || !strcmp((*t)->name, want)) {
+    want = want ? want : type->archs[0];
+    for (const Target *const *t = targets; *t; t++) {
+        if (!strcmp((*t)->name, want) && g_strv_contains(type->archs, want)) {
             return *t;
         }
     }
@@ -131,7 +137,14 @@ static bool set_up_logging(const SystemConfig *c, GError **err)
     return true;
 }
 
-/* Everything between the command line and the first guest instruction. */
+static bool gdb_open(Machine *m, const SystemConfig *c, GError **err)
+{
+    const char *spec = c->gdb ? c->gdb : c->gdb_default ? "tcp::1234" : NULL;
+    return !spec || gdbstub_start(m, spec, err);
+}
+
+/* Everything between the command line and the first guest instruction. NULL: nothing is left over.
+ */
 static Machine *build(SystemConfig *c, GError **err)
 {
     const char *type_name = c->machine ? c->machine : "pc", *accel_opts = NULL;
@@ -150,49 +163,76 @@ static Machine *build(SystemConfig *c, GError **err)
              type->max_vcpus);
         return NULL;
     }
+    c->m.target = target;
     c->m.default_devices = !c->nodefaults;
-    c->m.has_display = !c->m.nographic && (c->vga ? strcmp(c->vga, "none") : !c->nodefaults);
-    if (c->m.nographic && c->vga && strcmp(c->vga, "none")) {
-        c->m.has_display = true;
-    }
+    c->m.has_display = c->vga ? strcmp(c->vga, "none") != 0 : !c->nodefaults && !c->m.nographic;
+    c->m.firmware_dir = c->firmware_dir;
     if (!terminals_open(c, err)) {
         return NULL;
     }
     Machine *m = machine_new(type, accel);
     m->cfg = c->m;
-    m->cfg.target = target;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !type->init(m, err) ||
-        !devices_create(m, c, err) || !terminals_attach(m, c, err) || !gdb_start(m, c, err)) {
+    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !devices_create(m, c, err) ||
+        !terminals_attach(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
+        monitor_cleanup();
+        gdbstub_cleanup();
         machine_free(m);
         return NULL;
     }
     return m;
 }
 
-static bool gdb_open(Machine *m, const SystemConfig *c, GError **err)
+static int run(Machine *m, const SystemConfig *c)
 {
-    const char *spec = c->gdb ? c->gdb : c->gdb_default ? "tcp::1234" : NULL;
-    return !spec || gdbstub_start(m, spec, err);
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
+        g_unix_signal_add(signals[i], on_signal, m);
+    }
+    machine_lock();
+    for (unsigned i = 0; i < m->n_vcpus; i++) {
+        vcpu_start_thread(m->vcpus[i]);
+    }
+    machine_reset(m);
+    if (!c->paused) {
+        machine_start(m);
+    }
+    machine_unlock();
+    return machine_main_loop(m);
 }
 
 int main(int argc, char **argv)
 {
+    static const MonitorHooks hooks = {.device_add = device_create_from_text,
+                                       .gdbserver = gdbstub_start};
     g_autoptr(GError) err = NULL;
     SystemConfig c;
+    int status = 1;
+
     config_init(&c);
     signal(SIGPIPE, SIG_IGN);
     CmdlineResult r = cmdline_parse(&c, argc, argv, &err);
-    if (r == CMDLINE_ERROR) {
+    if (r == CMDLINE_RUN && show_help(&c)) {
+        r = CMDLINE_EXIT;
+    }
+    if (r == CMDLINE_EXIT) {
+        status = 0;
+    } else if (r == CMDLINE_RUN && daemon_fork(&c, &err)) {
+        monitor_set_hooks(&hooks);
+        Machine *m = build(&c, &err);
+        if (m) {
+            status = run(m, &c);
+            monitor_cleanup();
+            gdbstub_cleanup();
+            machine_free(m);
+        }
+        chardev_cleanup();
+        daemon_cleanup(&c);
+    }
+    if (err) {
         error_report("%s", err->message);
-        return 1;
     }
-    if (show_help(&c)) {
-        return 0;
-    }
-    (void)gdb_open;
-    (void)build;
-    (void)on_signal;
-    return 0;
+    config_free(&c);
+    return status;
 }

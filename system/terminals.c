@@ -23,7 +23,8 @@ static bool open_ports(GPtrArray *specs, const char *name, Chardev **ports, unsi
                        GError **err)
 {
     if (specs->len > max) {
-        return fail(err, "-%s: the machine has %u such ports, %u were given", name, max, specs->len);
+        return fail(err, "-%s: the machine has %u such ports, %u were given", name, max,
+                    specs->len);
     }
     for (guint i = 0; i < specs->len; i++) {
         g_autofree char *label = g_strdup_printf("%s%u", name, i);

@@ -1,6 +1,6 @@
 /*
- * Which back end each serial port, monitor and debugger is on: -chardev, -serial, -parallel, -debugcon,
- * -monitor, -mon, -qmp, and the defaults of -nographic.
+ * Which back end each serial port, monitor and debugger is on: -chardev, -serial, -parallel,
+ * -debugcon, -monitor, -mon, -qmp, and the defaults of -nographic.
  */
 #ifndef RHEA_SYSTEM_TERMINALS_H
 #define RHEA_SYSTEM_TERMINALS_H

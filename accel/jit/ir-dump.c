@@ -402,7 +402,7 @@ static void check_insn(Verify *v, const IrInsn *in)
     }
     check_inputs(v, in);
     if (in->op == IR_CALL) {
-        faults = in->helper->flags & IRH_FAULTS;
+        faults = in->helper->flags & (IRH_FAULTS | IRH_NORETURN);
         if (in->helper->flags & IRH_NORETURN) {
             v->ended = true;
         }

@@ -270,7 +270,7 @@ void jit_live(const IrBlock *b, JitLive *l, const bool *pinned, bool hints)
             }
             continue;
         case IR_CALL:
-            faults = in->helper->flags & IRH_FAULTS;
+            faults = in->helper->flags & (IRH_FAULTS | IRH_NORETURN);
             break;
         default:
             break;

@@ -8,11 +8,8 @@
 #include "core/x86-intc.h"
 #include "hw/acpi/acpi_tables.h"
 #include "hw/acpi/piix4_pm.h"
-#include "hw/block/fdc82078.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/ns16550.h"
-#include "hw/char/parallel.h"
-#include "hw/display/vga.h"
 #include "hw/dma/i8237.h"
 #include "hw/firmware/fw_cfg.h"
 #include "hw/firmware/linux_boot.h"
@@ -31,6 +28,7 @@
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818.h"
 #include "hw/timer/pcspk.h"
+#include <string.h>
 
 typedef struct Pc {
     PcMemoryLayout layout;
@@ -47,6 +45,8 @@ typedef struct Pc {
     Mc146818 *rtc;
     FwCfg *fw_cfg;
     Piix4Pm *pm;
+    Piix3Ide *ide;
+    uint8_t com_ports; /* bit n: COM(n+1) is fitted */
     Irq gsi[IOAPIC_PINS];
     /* A20 is open when either source opens it. */
     bool a20_kbc, a20_port92;
@@ -194,3 +194,215 @@ static bool create_core_chips(Machine *m, Pc *pc, GError **err)
            pcspk_new(m, io, m->virtual_clock, pc->pit, err) &&
            (pc->rtc = mc146818_new(m, io, &rtc, err));
 }
+
+/* The low-speed devices behind the south bridge. */
+static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
+{
+    static const struct {
+        uint16_t io;
+        uint8_t irq;
+    } com[4] = {{0x3f8, 4}, {0x2f8, 3}, {0x3e8, 4}, {0x2e8, 3}};
+    IsaBus *isa = &pc->isa;
+    const Irq reset = {cpu_reset_line, m, 0};
+
+    bus_init(&isa->bus, "ISA", "isa.0", NULL);
+    isa->io = &m->io_root;
+    isa->mem = i440fx_pci_mem(pc->host);
+    isa->mem_space = m->memory;
+    isa->clock = m->virtual_clock;
+    if (!i8237_new(isa, err) || !i8042_new(isa, (Irq){a20_line, m, 0}, reset, err) ||
+        !port92_new(isa, (Irq){a20_line, m, 1}, reset, err)) {
+        return false;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(com); i++) {
+        if (m->cfg.serial[i]) {
+            if (!ns16550_new_isa(isa, com[i].io, com[i].irq, m->cfg.serial[i], err)) {
+                return false;
+            }
+            pc->com_ports |= 1 << i;
+        }
+    }
+    return !m->cfg.debugcon || debugcon_new(isa, 0xe9, m->cfg.debugcon, err);
+}
+
+static bool attach_drive(Pc *pc, DriveSpec *d, unsigned index, GError **err)
+{
+    const BlockOptions opts = {
+        .file = d->file,
+        .format = d->format,
+        .read_only = d->readonly || d->cdrom,
+        .snapshot = d->snapshot,
+    };
+    AtaDriveConfig cfg = {.kind = d->cdrom ? ATA_CDROM : ATA_DISK, .serial = d->serial};
+    if (d->file && !(cfg.block = block_open(&opts, err))) {
+        return false;
+    }
+    if (!d->file && !d->cdrom) {
+        return fail(err, "-drive: a disk needs file=");
+    }
+    d->used = true;
+    return piix3_ide_attach(pc->ide, index / 2, index % 2, &cfg, err);
+}
+
+static bool create_disks(Machine *m, Pc *pc, GError **err)
+{
+    const Irq irq[2] = {pc->isa.irq[14], pc->isa.irq[15]};
+    bool taken[4] = {false};
+    pc->ide = piix3_ide_new(m, i440fx_bus(pc->host), PCI_DEVFN(1, 1), irq, err);
+    if (!pc->ide) {
+        return false;
+    }
+    GPtrArray *drives = m->cfg.drives;
+    for (guint i = 0; drives && i < drives->len; i++) {
+        DriveSpec *d = drives->pdata[i];
+        if (d->iface == DRIVE_IF_IDE && d->index >= 4) {
+            return fail(err, "-drive %s: index %d is too high, there are four IDE drives",
+                        d->file ? d->file : "", d->index);
+        }
+        if (d->iface == DRIVE_IF_IDE && d->index >= 0) {
+            taken[d->index] = true;
+        }
+    }
+    for (guint i = 0; drives && i < drives->len; i++) {
+        DriveSpec *d = drives->pdata[i];
+        int index = d->index;
+        if (d->iface != DRIVE_IF_IDE) {
+            if (d->iface == DRIVE_IF_NONE) {
+                continue;
+            }
+            return fail(err, "-drive %s: only IDE drives are in this version",
+                        d->file ? d->file : "");
+        }
+        if (index < 0) {
+            /* CDs go to the second channel first, as people expect of -cdrom. */
+            for (index = d->cdrom ? 2 : 0; index < 4 && taken[index]; index++) {
+            }
+            if (index == 4) {
+                return fail(err, "-drive %s: all four IDE drives are in use",
+                            d->file ? d->file : "");
+            }
+            taken[index] = true;
+        }
+        if (!attach_drive(pc, d, index, err)) {
+            return false;
+        }
+    }
+    /* As in a shop-bought PC: an empty CD drive. */
+    if (m->cfg.default_devices && !taken[2]) {
+        const AtaDriveConfig cd = {.kind = ATA_CDROM};
+        return piix3_ide_attach(pc->ide, 1, 0, &cd, err);
+    }
+    return true;
+}
+
+static bool create_power_management(Machine *m, Pc *pc, GError **err)
+{
+    const Piix4PmConfig cfg = {
+        .clock = m->virtual_clock,
+        .sci = pc->isa.irq[PIIX4_SCI_IRQ],
+        .ram_size = m->cfg.ram_size,
+    };
+    pc->pm = piix4_pm_new(m, i440fx_bus(pc->host), PCI_DEVFN(1, 3), &cfg, err);
+    return pc->pm;
+}
+
+/* Memory sizes and equipment as AT firmware looks for them in CMOS. */
+static bool fill_cmos(Machine *m, Pc *pc, GError **err)
+{
+    uint64_t low = pc->layout.below_4g, high = pc->layout.above_4g;
+    unsigned ext_kb = MIN((low >> 10) - 1024, 0xffff);
+    unsigned above_16m = low > 16 << 20 ? MIN((low - (16 << 20)) >> 16, 0xffff) : 0;
+    uint8_t cmos38, cmos3d;
+    const char *order = m->cfg.boot_once ? m->cfg.boot_once : m->cfg.boot_order;
+    if (!pc_boot_order_cmos(order, &cmos38, &cmos3d, err)) {
+        return false;
+    }
+    const struct {
+        uint8_t index, val;
+    } bytes[] = {
+        {0x14, 0x04 | 0x02}, /* VGA, x87 */
+        {0x15, 640 & 0xff},  {0x16, 640 >> 8},    {0x17, ext_kb},     {0x18, ext_kb >> 8},
+        {0x30, ext_kb},      {0x31, ext_kb >> 8}, {0x34, above_16m},  {0x35, above_16m >> 8},
+        {0x5b, high >> 16},  {0x5c, high >> 24},  {0x5d, high >> 32}, {0x5f, m->cfg.smp - 1},
+        {0x38, cmos38},      {0x3d, cmos3d},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(bytes); i++) {
+        mc146818_set(pc->rtc, bytes[i].index, bytes[i].val);
+    }
+    return true;
+}
+
+static bool install_tables(Machine *m, Pc *pc, GError **err)
+{
+    const E820Entry map[] = {
+        {0, pc->layout.below_4g, E820_RAM},
+        {PC_HIGH_RAM, pc->layout.above_4g, E820_RAM},
+    };
+    AcpiPcConfig acpi = {
+        .layout = pc->layout,
+        .n_cpus = m->cfg.smp,
+        .phys_bits = x86_phys_bits(m->vcpus[0]),
+        .hpet = !m->cfg.no_hpet,
+        .rtc = true,
+        .keyboard = true,
+        .mouse = true,
+        .serial = pc->com_ports,
+    };
+    SmbiosConfig smbios = {
+        .layout = pc->layout,
+        .sockets = m->cfg.sockets,
+        .cores = m->cfg.cores,
+        .threads = m->cfg.threads,
+    };
+    memcpy(smbios.uuid, m->cfg.uuid, sizeof smbios.uuid);
+    acpi.s4 = piix4_pm_has_s4(pc->pm, &acpi.s4_val);
+    pc->fw_cfg = fw_cfg_new(m, err);
+    return pc->fw_cfg && fw_cfg_setup_pc(pc->fw_cfg, map, pc->layout.above_4g ? 2 : 1, err) &&
+           (m->cfg.no_acpi || acpi_tables_install(pc->fw_cfg, &acpi, err)) &&
+           smbios_install(pc->fw_cfg, &smbios, err) &&
+           direct_boot_setup(m, pc->fw_cfg, &pc->layout, err);
+}
+
+static bool pc_init(Machine *m, GError **err)
+{
+    Pc *pc = g_new0(Pc, 1);
+    m->board = pc;
+    pc->a20_kbc = true;
+    bool ok = create_ram(m, pc, err) && create_cpus(m, pc, err) && create_core_chips(m, pc, err) &&
+              pc_bios_load(&pc->bios, m, i440fx_pci_mem(pc->host), m->cfg.bios, err) &&
+              create_isa_devices(m, pc, err) && create_disks(m, pc, err) &&
+              create_power_management(m, pc, err) && fill_cmos(m, pc, err) &&
+              install_tables(m, pc, err);
+    m->power_button = power_button;
+    m->nmi = nmi_button;
+    return ok;
+}
+
+/* Called after all devices and vCPUs are gone. */
+static void pc_fini(Machine *m)
+{
+    Pc *pc = m->board;
+    if (pc->apics) {
+        lapic_bus_free(pc->apics);
+    }
+    pc_bios_free(&pc->bios);
+    if (m->ram) {
+        mem_region_destroy(&pc->ram);
+        m->ram = NULL;
+    }
+    g_free(pc);
+    m->board = NULL;
+}
+
+static const char *const pc_archs[] = {"x86_64", "i386", NULL};
+
+const MachineType pc_machine = {
+    .name = "pc",
+    .alias = "pc-i440fx-7.2",
+    .desc = "PC (i440FX, PIIX3, 1996)",
+    .archs = pc_archs,
+    .max_vcpus = 64,
+    .default_ram = 128 << 20,
+    .init = pc_init,
+    .fini = pc_fini,
+};

@@ -248,7 +248,8 @@ typedef struct X86Cpu {
     char vendor[13];
     char brand[49];
     uint8_t phys_bits, virt_bits;
-    unsigned smp_cores, smp_threads; /* topology for CPUID */
+    unsigned smp_cores, smp_threads; /* topology for CPUID: cores a socket, threads a core */
+    unsigned smp_total;
     uint64_t tsc_hz;
     const X86Intc *intc; /* local APIC (or the bare PIC), set by the board */
     void *intc_opaque;
@@ -261,6 +262,8 @@ typedef struct X86Cpu {
     bool shutdown;       /* triple fault: only RESET, INIT, SMI and NMI go on */
     bool deliver_ext;    /* with in_delivery: EXT bit of error codes that come up now */
     uint8_t exc_kind;    /* of exc: X86EventKind */
+    bool smm_nmi_masked; /* nmi_masked as it was when SMM was entered */
+    uint32_t saved_events; /* VCpu.events in the saved state */
     uint32_t apic_id;
     uint32_t ucode_rev;
     void (*ferr)(void *opaque, int level); /* FERR# pin, NULL: not wired */

@@ -573,19 +573,12 @@ static uint64_t x86_h_cmps(VCpu *cpu, uint64_t desc)
     return 1;
 }
 
-static bool io_allowed_by_level(X86Cpu *c)
-{
-    return !(c->eflags & EF_VM) && x86_cpl(c) <= (c->eflags & EF_IOPL) >> 12;
-}
-
 static uint64_t x86_h_ins(VCpu *cpu, uint64_t desc)
 {
     Str s = str_begin(cpu, desc);
     uint16_t port = s.c->regs[R_RDX];
 
-    if (!io_allowed_by_level(s.c)) {
-        x86_check_io(cpu, port, s.size);
-    }
+    x86_check_io(cpu, port, s.size);
     while (s.left) {
         uint64_t to = element(&s, S_ES, R_RDI, true);
 
@@ -605,9 +598,7 @@ static uint64_t x86_h_outs(VCpu *cpu, uint64_t desc)
     Str s = str_begin(cpu, desc);
     uint16_t port = s.c->regs[R_RDX];
 
-    if (!io_allowed_by_level(s.c)) {
-        x86_check_io(cpu, port, s.size);
-    }
+    x86_check_io(cpu, port, s.size);
     while (s.left) {
         uint64_t from = element(&s, s.seg, R_RSI, false);
 

@@ -37,10 +37,11 @@ static IrVal mm_rm(Tr *t, unsigned size)
     return t->mod == 3 ? mm_get(t, t->rm) : x86_tr_load_vec(t, tr_ea(t), size);
 }
 
-/* #UD, #NM; true if one was raised. #MF, where x87 exceptions can be pending at all. */
-static bool mm_check(Tr *t, bool needs_sse)
+/* #UD, #NM; true if one was raised. #MF, where x87 exceptions can be pending at all; @mmx: the
+ * instruction makes the transition to MMX state. */
+static bool mm_check(Tr *t, bool ud, bool mmx)
 {
-    if (tr_mode(t, M_EM) || (needs_sse && !tr_mode(t, M_OSFXSR))) {
+    if (tr_mode(t, M_EM) || ud) {
         tr_ud(t);
         return true;
     }
@@ -48,10 +49,44 @@ static bool mm_check(Tr *t, bool needs_sse)
         tr_exc(t, EXC_NM);
         return true;
     }
-    if (tr_mode(t, M_FPUEXC)) {
+    if (mmx && tr_mode(t, M_FPUEXC)) {
         ir_call0(t->b, &x86_hd_fpu_pending);
     }
     return false;
+}
+
+static const uint16_t shift_vops[3][8] = {
+    [0] = {[2] = IRVOP_PSRLWI, [4] = IRVOP_PSRAWI, [6] = IRVOP_PSLLWI},
+    [1] = {[2] = IRVOP_PSRLDI, [4] = IRVOP_PSRADI, [6] = IRVOP_PSLLDI},
+    [2] = {[2] = IRVOP_PSRLQI, [6] = IRVOP_PSLLQI},
+};
+
+/* Forms that ModRM makes undefined. */
+static bool invalid(Tr *t, const SimdOp *o)
+{
+    switch (o->form) {
+    case SF_M_NT_STORE:
+        return t->mod == 3;
+    case SF_M_MASK:
+    case SF_M_PEXTRW:
+    case SF_M_MASKMOV:
+        return t->mod != 3;
+    case SF_M_SHIFTI:
+        return t->mod != 3 || !shift_vops[t->op - 0x71][t->reg & 7];
+    case SF_M_FROM_X:
+    case SF_M_TO_X:
+    case SF_M_TO_XLOW: /* size 0: movdq2q, movq2dq */
+        return !tr_mode(t, M_OSFXSR) || (o->size == 0 && t->mod != 3);
+    default:
+        return false;
+    }
+}
+
+/* cvtpi2pd and cvtpi2ps with a memory operand do not touch MMX state. (The manual says that only of
+ * the former; AMD CPUs do so for both.) */
+static bool is_mmx(Tr *t, const SimdOp *o)
+{
+    return (o->form != SF_M_TO_X && o->form != SF_M_TO_XLOW) || t->mod == 3;
 }
 
 static void do_op(Tr *t, const SimdOp *o)
@@ -89,11 +124,7 @@ static void do_move(Tr *t, const SimdOp *o)
     bool store = o->form != SF_M_LOAD;
 
     if (t->mod == 3) {
-        if (o->form == SF_M_NT_STORE) {
-            tr_ud(t);
-        } else {
-            mm_set(t, store ? t->rm : t->reg, mm_get(t, store ? t->reg : t->rm));
-        }
+        mm_set(t, store ? t->rm : t->reg, mm_get(t, store ? t->reg : t->rm));
     } else if (store) {
         tr_stv(t, tr_ea(t), mm_get(t, t->reg), 8);
         mm_enter(t);
@@ -135,8 +166,6 @@ static void do_int(Tr *t, const SimdOp *o)
     if (o->form == SF_M_PINSRW) {
         i = t->mod == 3 ? tr_reg(t, 4, t->rm) : tr_ld(t, 2, tr_ea(t));
         mm_set(t, t->reg, ir_vfromi(b, IR_I32, o->vop, mm_get(t, t->reg), i, imm));
-    } else if (t->mod != 3) {
-        tr_ud(t);
     } else {
         tr_set_reg(t, 4, t->reg, ir_vtoi(b, IR_I32, o->vop, mm_get(t, t->rm), imm));
         mm_enter(t);
@@ -145,27 +174,13 @@ static void do_int(Tr *t, const SimdOp *o)
 
 static void do_shifti(Tr *t)
 {
-    static const uint16_t vops[3][8] = {
-        [0] = {[2] = IRVOP_PSRLWI, [4] = IRVOP_PSRAWI, [6] = IRVOP_PSLLWI},
-        [1] = {[2] = IRVOP_PSRLDI, [4] = IRVOP_PSRADI, [6] = IRVOP_PSLLDI},
-        [2] = {[2] = IRVOP_PSRLQI, [6] = IRVOP_PSLLQI},
-    };
     uint8_t imm = tr_u8(t);
-    unsigned vop = vops[t->op - 0x71][t->reg & 7];
 
-    if (t->mod != 3 || !vop) {
-        tr_ud(t);
-    } else {
-        mm_set(t, t->rm, ir_vop(t->b, vop, mm_get(t, t->rm), 0, imm));
-    }
+    mm_set(t, t->rm, ir_vop(t->b, shift_vops[t->op - 0x71][t->reg & 7], mm_get(t, t->rm), 0, imm));
 }
 
 static void do_maskmov(Tr *t)
 {
-    if (t->mod != 3) {
-        tr_ud(t);
-        return;
-    }
     ir_call3(t->b, &x86_hd_maskmovq, x86_tr_ds_rdi(t, 8), tr_i64(t, t->reg & 7),
              tr_i64(t, t->rm & 7));
     mm_enter(t);
@@ -177,19 +192,21 @@ static void do_mixed(Tr *t, const SimdOp *o)
     IrBlock *b = t->b;
     IrVal src, v, d;
 
-    if (o->size == 0 && t->mod != 3) { /* movdq2q, movq2dq */
-        tr_ud(t);
-        return;
-    }
     if (o->form == SF_M_FROM_X) {
         src = t->mod == 3 ? xg(XG_XMM0 + t->rm) : x86_tr_load_vec(t, tr_ea(t), o->size);
         if (o->size == 8 && t->mod == 3) {
             src = ir_vop(b, IRVOP_MOVQ, 0, src, 0); /* no exceptions of the upper half */
         }
+        if (tr_mode(t, M_XMMEXC)) {
+            mm_enter(t); /* #XM finds the transition made */
+        }
         mm_set(t, t->reg, o->size ? x86_tr_vop(t, o->vop, 0, src, 0) : src);
         return;
     }
     src = mm_rm(t, 8);
+    if (tr_mode(t, M_XMMEXC) && is_mmx(t, o)) {
+        mm_enter(t);
+    }
     v = o->size ? x86_tr_vop(t, o->vop, 0, src, 0) : src;
     d = xg(XG_XMM0 + t->reg);
     if (o->form == SF_M_TO_XLOW) {
@@ -197,17 +214,17 @@ static void do_mixed(Tr *t, const SimdOp *o)
     } else {
         ir_mov(b, IR_V128, d, v);
     }
-    if (t->mod == 3 || o->form == SF_M_TO_XLOW) {
+    if (is_mmx(t, o)) {
         mm_enter(t);
     }
 }
 
 void x86_tr_mmx(Tr *t, const SimdOp *o)
 {
-    if (mm_check(t, o->form >= SF_M_FROM_X)) {
+    tr_modrm(t);
+    if (mm_check(t, invalid(t, o), is_mmx(t, o))) {
         return;
     }
-    tr_modrm(t);
     switch (o->form) {
     case SF_M_LOAD:
     case SF_M_STORE:
@@ -242,9 +259,8 @@ void x86_tr_mmx(Tr *t, const SimdOp *o)
 
 void x86_tr_emms(Tr *t)
 {
-    if (t->lock || !x86_has_ext(t->c, XF_MMX)) {
-        tr_ud(t);
-    } else if (!mm_check(t, false)) {
-        ir_ste(t->b, IR_I32, IRM_8, offsetof(X86Cpu, ftag_empty), tr_i32(t, 0xff));
+    if (!mm_check(t, t->lock || !x86_has_ext(t->c, XF_MMX), true)) {
+        /* TOP = 0, all empty */
+        ir_ste(t->b, IR_I32, IRM_16, offsetof(X86Cpu, ftop), tr_i32(t, 0xff00));
     }
 }

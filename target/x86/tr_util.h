@@ -76,6 +76,15 @@ IrVal tr_opd_ld_rmw(Tr *t, const TrOpd *o, unsigned bytes);
 void tr_opd_st(Tr *t, const TrOpd *o, unsigned bytes, IrVal v);
 unsigned tr_memop(const Tr *t, unsigned bytes); /* size, alignment, mmu index */
 
+static inline bool tr_locked(const Tr *t, const TrOpd *o)
+{
+    return t->lock && o->mem;
+}
+/* Read-modify-write at once. The old value, zero-extended to I64. */
+IrVal tr_atomic(Tr *t, unsigned bytes, IrAtomic op, const TrOpd *o, IrVal v, IrVal expected);
+/* Linear address of the memory operand plus @delta. */
+IrVal tr_ea_plus(Tr *t, unsigned delta, unsigned size, bool write);
+
 /* Packed flags now (all of them), and a packed value that need only supply C. */
 IrVal tr_packed(Tr *t);
 IrVal tr_packed_c(Tr *t);
@@ -100,7 +109,21 @@ void tr_goto_ind(Tr *t, IrVal pc, IrHint hint);
 void tr_exit(Tr *t, IrVal pc);
 /* The path ends in a helper that does not return. */
 void tr_noreturn(Tr *t, const IrHelper *h, const IrVal *args, unsigned n);
+/* The block ends at @rip, which a helper has returned along with flags in X86Cpu.cc. */
+void tr_exit_at(Tr *t, IrVal rip);
+/* false: not at level 0; #GP was emitted. */
+bool tr_need_cpl0(Tr *t);
+/* The other EFLAGS bits, a selector, in the state. */
+IrVal tr_ld_eflags(Tr *t);
+void tr_st_eflags(Tr *t, IrVal v);
+void tr_change_eflags(Tr *t, uint32_t clear, uint32_t set);
+IrVal tr_ld_sel(Tr *t, unsigned seg);
 /* Truncate a branch target to the operand size. */
 uint64_t tr_target(const Tr *t, unsigned bytes, uint64_t pc);
+
+/* Parts of the integer decoder besides tr_int(), tr_ctl(), tr_string(): as those. */
+bool tr_alu(Tr *t);  /* arithmetic, logic, exchanges */
+bool tr_bits(Tr *t); /* shifts, rotates, bits */
+bool tr_sys(Tr *t);  /* I/O, system instructions */
 
 #endif

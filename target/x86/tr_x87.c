@@ -196,12 +196,8 @@ static void mem_d9(Tr *t, unsigned n)
     case 6:
         mem_env(t, &x86_hd_fnstenv, 0, false);
         break;
-    case 5:
-    case 7:
-        mem_control(t, n);
-        break;
     default:
-        tr_ud(t);
+        mem_control(t, n);
         break;
     }
 }
@@ -220,11 +216,8 @@ static void mem_db(Tr *t, unsigned n)
     case 5:
         mem_load_wide(t, &x86_hd_fld_m80);
         break;
-    case 7:
-        mem_store_wide(t);
-        break;
     default:
-        tr_ud(t);
+        mem_store_wide(t);
         break;
     }
 }
@@ -246,11 +239,8 @@ static void mem_dd(Tr *t, unsigned n)
     case 6:
         mem_env(t, &x86_hd_fnsave, 80, false);
         break;
-    case 7:
+    default: /* fnstsw */
         tr_st(t, 2, mem_opd(t, 2, true).addr, status_word(t));
-        break;
-    default:
-        tr_ud(t);
         break;
     }
 }
@@ -290,17 +280,13 @@ static void mem_form(Tr *t)
         mem_d9(t, n);
         break;
     case 0xdb:
+        mem_db(t, n);
+        break;
     case 0xdd:
+        mem_dd(t, n);
+        break;
     case 0xdf:
-        if (n == 1 && !tr_feat(t, FEAT_1_ECX, 0)) { /* FISTTP is of SSE3 */
-            tr_ud(t);
-        } else if (t->op == 0xdb) {
-            mem_db(t, n);
-        } else if (t->op == 0xdd) {
-            mem_dd(t, n);
-        } else {
-            mem_df(t, n);
-        }
+        mem_df(t, n);
         break;
     default:
         mem_arith(t);
@@ -340,10 +326,6 @@ static void reg_comi(Tr *t, unsigned i, uint32_t more)
 {
     IrVal r, before = tr_i64(t, 0);
 
-    if (!tr_feat(t, FEAT_1_EDX, 15)) {
-        tr_ud(t);
-        return;
-    }
     if (tr_mode(t, M_FPUEXC)) { /* an unmasked exception leaves the flags alone */
         before = ir_ext32u(t->b, tr_packed(t));
     }
@@ -357,10 +339,6 @@ static void reg_cmov(Tr *t, unsigned n, unsigned i)
     static const uint8_t cc[4] = {IRFC_C, IRFC_Z, IRFC_CZ, IRFC_P};
     IrVal cond;
 
-    if (!tr_feat(t, FEAT_1_EDX, 15)) {
-        tr_ud(t);
-        return;
-    }
     cond = ir_setflag(t->b, cc[n] | (t->op & 1), &t->flags);
     ir_call2(t->b, &x86_hd_fcmov, code(t, i << FC_SRC_SHIFT), ir_ext32u(t->b, cond));
     note(t, 0);
@@ -368,18 +346,14 @@ static void reg_cmov(Tr *t, unsigned n, unsigned i)
 
 static void reg_d9(Tr *t, unsigned n, unsigned i)
 {
-    static const uint32_t valid = 0xffff7f33; /* of E0…FF */
-
     if (n == 0) {
         reg_call(t, &x86_hd_fld_st, 0);
     } else if (n == 1) {
         reg_call(t, &x86_hd_fxch, 0);
     } else if (n == 3) {
         reg_call(t, &x86_hd_fst_st, FC_POP);
-    } else if (n == 2 ? i == 0 : valid >> (t->modrm & 31) & 1) {
-        reg_call(t, &x86_hd_freg, 0);
     } else {
-        tr_ud(t);
+        reg_call(t, &x86_hd_freg, 0);
     }
 }
 
@@ -387,10 +361,8 @@ static void reg_da(Tr *t, unsigned n, unsigned i)
 {
     if (n < 4) {
         reg_cmov(t, n, i);
-    } else if (t->modrm == 0xe9) {
+    } else { /* fucompp */
         reg_com(t, 1, FC_QUIET | FC_POP2);
-    } else {
-        tr_ud(t);
     }
 }
 
@@ -398,10 +370,8 @@ static void reg_db(Tr *t, unsigned n, unsigned i)
 {
     if (n < 4) {
         reg_cmov(t, n, i);
-    } else if (n == 5 || n == 6) {
-        reg_comi(t, i, n == 5 ? FC_QUIET : 0);
     } else {
-        tr_ud(t);
+        reg_comi(t, i, n == 5 ? FC_QUIET : 0);
     }
 }
 
@@ -418,12 +388,8 @@ static void reg_dd(Tr *t, unsigned n, unsigned i)
     case 3:
         reg_call(t, &x86_hd_fst_st, n == 3 ? FC_POP : 0);
         break;
-    case 4:
-    case 5:
-        reg_com(t, i, FC_QUIET | (n == 5 ? FC_POP : 0));
-        break;
     default:
-        tr_ud(t);
+        reg_com(t, i, FC_QUIET | (n == 5 ? FC_POP : 0));
         break;
     }
 }
@@ -441,12 +407,8 @@ static void reg_df(Tr *t, unsigned n, unsigned i)
     case 3:
         reg_call(t, &x86_hd_fst_st, FC_POP);
         break;
-    case 5:
-    case 6:
-        reg_comi(t, i, FC_POP | (n == 5 ? FC_QUIET : 0));
-        break;
     default:
-        tr_ud(t);
+        reg_comi(t, i, FC_POP | (n == 5 ? FC_QUIET : 0));
         break;
     }
 }
@@ -478,10 +440,8 @@ static void reg_form(Tr *t)
             reg_com(t, i, n == 3 ? FC_POP : 0);
         } else if (n == 2) {
             reg_com(t, i, FC_POP);
-        } else if (i == 1) {
+        } else { /* fcompp */
             reg_com(t, 1, FC_POP2);
-        } else {
-            tr_ud(t);
         }
         break;
     }
@@ -525,6 +485,45 @@ static bool control_reg(Tr *t)
     }
 }
 
+/* Undefined encodings, which come before a pending exception. */
+static bool invalid(Tr *t)
+{
+    static const uint32_t d9 = 0xffff7f33; /* valid ones of E0…FF */
+    unsigned n = t->reg & 7, rm = t->modrm;
+    bool no_sse3 = !tr_feat(t, FEAT_1_ECX, 0), no_cmov = !tr_feat(t, FEAT_1_EDX, 15);
+
+    if (t->mod != 3) {
+        switch (t->op) {
+        case 0xd9:
+            return n == 1;
+        case 0xdb:
+            return n == 4 || n == 6 || (n == 1 && no_sse3);
+        case 0xdd:
+            return n == 5 || (n == 1 && no_sse3);
+        case 0xdf:
+            return n == 1 && no_sse3;
+        default:
+            return false;
+        }
+    }
+    switch (t->op) {
+    case 0xd9:
+        return n == 2 ? rm != 0xd0 : n >= 4 && !(d9 >> (rm & 31) & 1);
+    case 0xda:
+        return n < 4 ? no_cmov : rm != 0xe9;
+    case 0xdb:
+        return n < 4 || n == 5 || n == 6 ? no_cmov : true;
+    case 0xdd:
+        return n >= 6;
+    case 0xde:
+        return n == 3 && rm != 0xd9;
+    case 0xdf:
+        return n == 4 || n == 7 || ((n == 5 || n == 6) && no_cmov);
+    default:
+        return false;
+    }
+}
+
 static void check_pending(Tr *t)
 {
     if (tr_mode(t, M_FPUEXC)) {
@@ -549,6 +548,10 @@ bool tr_x87(Tr *t)
     }
     tr_modrm(t);
     if (t->mod == 3 && control_reg(t)) {
+        return true;
+    }
+    if (invalid(t)) {
+        tr_ud(t);
         return true;
     }
     if (t->op == 0xd9 && t->mod != 3 && (t->reg & 7) == 5) {

@@ -1,8 +1,10 @@
 /*
  * The x86 decoder's state and what its parts share. Intel SDM volume 2.
  *
- * translate.c  prefixes, ModRM, block loop       tr_int.c   integer instructions
- * tr_ctl.c     branches, system instructions     tr_string.c  string instructions
+ * translate.c  prefixes, ModRM, block loop       tr_operand.c  addresses, registers, stack, flags
+ * tr_alu.c     arithmetic, logic, exchanges      tr_bits.c  shifts, rotates, bits
+ * tr_int.c     moves, stack, conversions         tr_ctl.c   branches, segment registers, flags
+ * tr_string.c  string instructions               tr_sys.c   I/O, system instructions
  * tr_simd.c    MMX, SSE…                         tr_x87.c   x87
  */
 #ifndef RHEA_TARGET_X86_TRANSLATE_H

@@ -237,7 +237,6 @@ static void x86_h_fcmov(VCpu *cpu, uint64_t code, uint64_t cond)
         x86_fpu_host_reg(c, code, set ? flag[code >> 3 & 3] : 0);
         return;
     }
-    c->fstat &= ~FPU_C1;
     if (cond) {
         *x86_st(c, 0) = *x86_st(c, s);
     }

@@ -166,8 +166,18 @@ static void recreate(JitGen *g, const IrFlags *f)
 {
     unsigned size = f->size;
     bool wide = size == 8;
+    int32_t k;
 
     hf_clobber(g);
+    /* Sums are computed before the scratch registers come into use. */
+    if (f->kind == IRF_ADD || f->kind == IRF_ADC || f->kind == IRF_SBB) {
+        if (!ra_imm32(g, f->b, size, &k)) {
+            ra_opd(g, f->b, size);
+        }
+    }
+    if (f->kind == IRF_ADC || f->kind == IRF_SBB || f->kind == IRF_INC || f->kind == IRF_DEC) {
+        ra_opd(g, f->c, 4);
+    }
     switch (f->kind) {
     case IRF_SUB:
         emit_cmp(g, size, f->a, f->b);
@@ -181,25 +191,19 @@ static void recreate(JitGen *g, const IrFlags *f)
         alu_rcx(g, ALU_ADD, size, f->b);
         break;
     case IRF_ADC:
-        ra_load_to(g, RDX, f->c, false);
         ra_load_to(g, RCX, f->a, wide);
+        ra_load_to(g, RDX, f->c, false);
         alu_rcx(g, ALU_SUB, size, f->b);
         x_alu_rr(&g->a, ALU_SUB, size, RCX, RDX);
         x_rr(&g->a, X0F | 0xba, 4, RDX);
         a8(&g->a, 0);
         alu_rcx(g, ALU_ADC, size, f->b);
         break;
-    case IRF_SBB: {
-        int32_t k;
-
-        if (!ra_imm32(g, f->b, size, &k)) {
-            ra_opd(g, f->b, size); /* nothing may be loaded between bt and sbb */
-        }
+    case IRF_SBB:
         ra_load_to(g, RCX, f->a, wide);
         carry_from(g, f->c, 0);
         alu_rcx(g, ALU_SBB, size, f->b);
         break;
-    }
     case IRF_INC:
     case IRF_DEC: {
         bool inc = f->kind == IRF_INC;

@@ -78,6 +78,8 @@ typedef struct ExitRec {
     uint64_t pc;
     uint8_t *poll; /* jump to the poll stub, or NULL */
     bool direct;   /* linkable; else only the poll stub */
+    bool indirect; /* jump, poll: stubs that store ind_reg as pc */
+    int8_t ind_reg;
 } ExitRec;
 
 typedef struct LabelRec {
@@ -202,7 +204,11 @@ void ra_sync_branch(JitGen *g, unsigned label_pos);
 /* At a label: registers hold nothing but pinned globals. */
 void ra_at_label(JitGen *g);
 /* Before a call: values that live on are out of the registers that calls clobber. */
-void ra_before_call(JitGen *g);
+void ra_before_call(JitGen *g, bool faults);
+/* Registers of temporaries hold nothing any more. */
+void ra_forget_temps(JitGen *g);
+/* Copies of globals that live on get homes of their own. */
+void ra_settle_globals(JitGen *g);
 /* After a call that changes globals. */
 void ra_globals_changed(JitGen *g);
 bool ra_xmm_live(JitGen *g);

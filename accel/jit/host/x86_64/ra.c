@@ -1197,21 +1197,49 @@ void ra_at_label(JitGen *g)
     g->hf.valid = false;
 }
 
-void ra_before_call(JitGen *g)
+void ra_before_call(JitGen *g, bool faults)
 {
-    for (unsigned i = 0; i < N_TEMPS; i++) {
-        int r = temp_regs[i];
-        IrVal v = g->reg_val[r];
+    unsigned from = faults ? g->pos : g->pos + 1;
 
-        if (v && g->v[v].kind >= IRV_TEMP && g->v[v].last_use > g->pos) {
+    for (unsigned i = 0; i < N_TEMPS; i++) {
+        IrVal v = g->reg_val[temp_regs[i]];
+
+        if (v && g->v[v].kind >= IRV_TEMP && g->v[v].last_use >= from) {
             save(g, v);
         }
     }
     for (int r = 0; r < N_XMM; r++) {
         IrVal v = g->xmm_val[r];
 
-        if (v && g->v[v].kind >= IRV_TEMP && g->v[v].last_use > g->pos) {
+        if (v && g->v[v].kind >= IRV_TEMP && g->v[v].last_use >= from) {
             save(g, v);
+        }
+    }
+}
+
+void ra_forget_temps(JitGen *g)
+{
+    for (unsigned i = 0; i < N_TEMPS; i++) {
+        drop(g, temp_regs[i]);
+    }
+    for (int r = 0; r < N_XMM; r++) {
+        drop_x(g, r);
+    }
+}
+
+void ra_settle_globals(JitGen *g)
+{
+    for (unsigned n = 0; n < g->n_lazies;) {
+        IrVal l = g->lazies[n];
+        Val *x = &g->v[l];
+        bool on_global = (x->base && g->v[x->base].kind == IRV_GLOBAL) ||
+                         (x->index && g->v[x->index].kind == IRV_GLOBAL);
+
+        if (x->last_use > g->pos && on_global) {
+            settle(g, l);
+            n = 0;
+        } else {
+            n++;
         }
     }
 }
