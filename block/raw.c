@@ -134,7 +134,8 @@ static bool file_size(int fd, const char *path, RawFile *f, uint64_t *size, GErr
     if (!S_ISREG(st.st_mode)) {
         return fail(err, "image '%s' is neither a file nor a block device", path);
     }
-    *size = (uint64_t)st.st_size;
+    /* Devices count in sectors; what the file has not reads as zeros. */
+    *size = ((uint64_t)st.st_size + 511) & ~511ull;
     return true;
 }
 
@@ -211,9 +212,10 @@ void memory_open(BlockFile *out, const void *data, size_t len)
 {
     MemoryFile *f = g_new0(MemoryFile, 1);
 
-    f->data = g_malloc0(len ? len : 1);
+    size_t size = (len + 511) & ~(size_t)511;
+    f->data = g_malloc0(size ? size : 1);
     if (data) {
         memcpy(f->data, data, len);
     }
-    *out = (BlockFile){.driver = &memory_driver, .file = f, .size = len};
+    *out = (BlockFile){.driver = &memory_driver, .file = f, .size = size};
 }

@@ -1,36 +1,24 @@
 /*
- * The interpreter: executes IR directly. It is the reference that the host back ends are tested
- * against, and mode=interp runs whole guests with it. Slow and plain on purpose.
- *
- * Guest MXCSR is loaded around vector operations and helpers only; what an unwinding helper left
- * in it is collected before the next one (guest_fp_begin).
+ * Executes IR directly: the reference that translated code is compared with, and what runs
+ * under mode=interp.
  */
+#include "accel/jit/host/host.h"
 #include "accel/jit/ir-eval.h"
 #include "accel/jit/ir-vec.h"
 #include "accel/jit/jit-internal.h"
 #include <string.h>
-#ifdef __x86_64__
-#include <xmmintrin.h>
-#endif
 
-typedef struct IrInterp {
-    uint64_t v[IR_MAX_VALS]; /* temporaries: integers */
-    uint8_t vec[IR_MAX_VALS][16] __attribute__((aligned(16)));
+typedef union Value {
+    uint64_t q[2];
+    uint8_t b[16];
+} __attribute__((aligned(16))) Value;
+
+struct IrInterp {
     const IrCode *code;
-    const IrInsn *insn; /* the current IR_INSN */
-    bool fp_loaded;     /* the host's MXCSR is the guest's */
-} IrInterp;
-
-/* ---- blocks ---- */
-
-static void find_labels(IrCode *c)
-{
-    for (unsigned i = 0; i < c->n_insns; i++) {
-        if (c->insns[i].op == IR_LABEL) {
-            c->label_pos[c->insns[i].imm] = i;
-        }
-    }
-}
+    const IrInsn *insn; /* the last IR_INSN */
+    uint64_t pc0;
+    Value v[IR_MAX_VALS];
+};
 
 IrCode *ir_code_new(const IrBlock *b)
 {
@@ -40,11 +28,15 @@ IrCode *ir_code_new(const IrBlock *b)
     c->n_vals = b->n_vals;
     c->n_flags = b->n_flags;
     c->n_args = b->n_args;
-    c->insns = g_memdup2(b->insns, sizeof(IrInsn) * b->n_insns);
-    c->vals = g_memdup2(b->vals, sizeof(IrValInfo) * b->n_vals);
-    c->flags = g_memdup2(b->flags, sizeof(IrFlags) * b->n_flags);
-    c->args = g_memdup2(b->args, sizeof(IrVal) * b->n_args);
-    find_labels(c);
+    c->insns = g_memdup2(b->insns, b->n_insns * sizeof b->insns[0]);
+    c->vals = g_memdup2(b->vals, b->n_vals * sizeof b->vals[0]);
+    c->flags = g_memdup2(b->flags, b->n_flags * sizeof b->flags[0]);
+    c->args = g_memdup2(b->args, b->n_args * sizeof b->args[0]);
+    for (unsigned i = 0; i < b->n_insns; i++) {
+        if (b->insns[i].op == IR_LABEL) {
+            c->label_pos[b->insns[i].imm] = i;
+        }
+    }
     return c;
 }
 
@@ -59,330 +51,301 @@ void ir_code_free(IrCode *c)
     }
 }
 
-/* ---- guest MXCSR ---- */
-
-static uint32_t *guest_mxcsr(JitCpu *j)
+static char *env(JitCpu *j)
 {
-    return j->t->mxcsr_off >= 0 ? (uint32_t *)((char *)j->cpu + j->t->mxcsr_off) : NULL;
-}
-
-static void guest_fp_end(JitCpu *j)
-{
-#ifdef __x86_64__
-    uint32_t *m = guest_mxcsr(j);
-
-    if (m && j->interp->fp_loaded) {
-        *m |= _mm_getcsr() & 0x3f;
-        _mm_setcsr(0x1f80);
-    }
-#endif
-    j->interp->fp_loaded = false;
-}
-
-static void guest_fp_begin(JitCpu *j)
-{
-    guest_fp_end(j);
-#ifdef __x86_64__
-    uint32_t *m = guest_mxcsr(j);
-
-    if (m) {
-        _mm_setcsr(*m | 0x1f80);
-        j->interp->fp_loaded = true;
-    }
-#endif
-}
-
-/* ---- values ---- */
-
-static void *global_ptr(JitCpu *j, const IrValInfo *info)
-{
-    return (char *)j->cpu + j->t->globals[info->global].off;
+    return (char *)j->cpu;
 }
 
 static uint64_t get(JitCpu *j, IrVal v)
 {
-    const IrValInfo *info = &j->interp->code->vals[v];
+    struct IrInterp *s = j->interp;
+    const IrValInfo *i = &s->code->vals[v];
+    uint64_t r;
 
-    switch (info->kind) {
+    switch (i->kind) {
     case IRV_CONST:
-        return info->imm;
+        return i->imm;
     case IRV_GLOBAL:
-        return info->type == IR_I32 ? *(uint32_t *)global_ptr(j, info)
-                                    : *(uint64_t *)global_ptr(j, info);
+        if (i->type == IR_I32) {
+            return *(uint32_t *)(env(j) + j->t->globals[i->global].off);
+        }
+        memcpy(&r, env(j) + j->t->globals[i->global].off, 8);
+        return r;
     default:
-        return j->interp->v[v];
+        return s->v[v].q[0];
     }
 }
 
-static void set(JitCpu *j, IrVal v, uint64_t x)
+static void set(JitCpu *j, IrVal d, uint64_t val)
 {
-    const IrValInfo *info = &j->interp->code->vals[v];
+    struct IrInterp *s = j->interp;
+    const IrValInfo *i = &s->code->vals[d];
 
-    if (info->kind != IRV_GLOBAL) {
-        j->interp->v[v] = x;
-    } else if (info->type == IR_I32) {
-        *(uint32_t *)global_ptr(j, info) = x;
+    if (!d) {
+        return;
+    }
+    if (i->kind == IRV_GLOBAL) {
+        if (i->type == IR_I32) {
+            *(uint32_t *)(env(j) + j->t->globals[i->global].off) = val;
+        } else {
+            memcpy(env(j) + j->t->globals[i->global].off, &val, 8);
+        }
     } else {
-        *(uint64_t *)global_ptr(j, info) = x;
+        s->v[d].q[0] = val;
     }
 }
 
-static void *vec(JitCpu *j, IrVal v)
+static const void *vget(JitCpu *j, IrVal v)
 {
-    const IrValInfo *info = &j->interp->code->vals[v];
+    static const Value zero;
+    struct IrInterp *s = j->interp;
 
-    return info->kind == IRV_GLOBAL ? global_ptr(j, info) : j->interp->vec[v];
+    if (!v) {
+        return &zero;
+    }
+    if (s->code->vals[v].kind == IRV_GLOBAL) {
+        return env(j) + j->t->globals[s->code->vals[v].global].off;
+    }
+    return &s->v[v];
 }
 
-static uint32_t packed_flags(JitCpu *j, const IrFlags *f)
+static void vset(JitCpu *j, IrVal d, const void *val)
 {
+    struct IrInterp *s = j->interp;
+
+    if (s->code->vals[d].kind == IRV_GLOBAL) {
+        memcpy(env(j) + j->t->globals[s->code->vals[d].global].off, val, 16);
+    } else {
+        memcpy(&s->v[d], val, 16);
+    }
+}
+
+static uint32_t flags_of(JitCpu *j, unsigned n)
+{
+    const IrFlags *f = &j->interp->code->flags[n];
+
     if (f->kind == IRF_PACKED) {
-        return get(j, ir_global(j->t->flags_global));
-    }
-    if (f->kind == IRF_VALUE) {
-        return get(j, f->a);
+        return *(uint32_t *)(env(j) + j->t->globals[j->t->flags_global].off);
     }
     return ir_eval_flags(f->kind, f->size, get(j, f->a), f->b ? get(j, f->b) : 0,
                          f->c ? get(j, f->c) : 0);
 }
 
-static bool flag_cond(JitCpu *j, const IrInsn *in)
-{
-    return ir_eval_flagcond(in->cc, packed_flags(j, &j->interp->code->flags[in->extra]));
-}
-
-static void set_pc(JitCpu *j, uint64_t pc)
-{
-    *(uint64_t *)((char *)j->cpu + j->t->pc_off) = pc;
-}
-
 void jit_interp_restore(JitCpu *j)
 {
-    IrInterp *s = j->interp;
+    const IrInsn *in = j->interp->insn;
 
-    guest_fp_end(j);
-    if (s->insn) {
-        uint32_t flags = packed_flags(j, &s->code->flags[s->insn->extra]);
-
-        set_pc(j, s->insn->imm);
-        *(uint32_t *)((char *)j->cpu + j->t->globals[j->t->flags_global].off) = flags;
+    if (!in) {
+        memcpy(env(j) + j->t->pc_off, &j->interp->pc0, 8);
+        return;
     }
+    *(uint32_t *)(env(j) + j->t->globals[j->t->flags_global].off) = flags_of(j, in->extra);
+    memcpy(env(j) + j->t->pc_off, &in->imm, 8);
 }
 
-/* ---- operations ---- */
-
-static void op_env(JitCpu *j, const IrInsn *in)
+static uint64_t load_env(JitCpu *j, const IrInsn *in)
 {
-    char *p = (char *)j->cpu + in->imm;
     unsigned size = 1u << (in->mem & IRM_SIZE);
+    uint64_t v = 0;
 
-    if (in->op == IR_LDE) {
-        uint64_t x = 0;
-
-        memcpy(&x, p, size);
-        if (in->mem & IRM_SIGN) {
-            x = ir_sext(x, size);
-        }
-        set(j, in->d, ir_mask(in->type, x));
-    } else {
-        uint64_t x = get(j, in->a);
-
-        memcpy(p, &x, size);
+    memcpy(&v, env(j) + in->imm, size);
+    if (in->mem & IRM_SIGN) {
+        v = ir_sext(v, size);
     }
+    return ir_mask(in->type, v);
 }
 
-static void op_env_vec(JitCpu *j, const IrInsn *in)
+static void run_call(JitCpu *j, const IrInsn *in)
 {
-    char *p = (char *)j->cpu + in->imm;
-    unsigned size = in->mem; /* 4, 8 or 16 */
-
-    if (in->op == IR_VLDE) {
-        uint8_t x[16] = {0};
-
-        memcpy(x, p, size);
-        memcpy(vec(j, in->d), x, 16);
-    } else {
-        memcpy(p, vec(j, in->a), size);
-    }
-}
-
-static void op_memory(JitCpu *j, const IrInsn *in)
-{
-    uint64_t addr = get(j, in->a);
-
-    switch (in->op) {
-    case IR_QLD:
-        if (in->type == IR_V128) {
-            uint8_t x[16] = {0};
-
-            jit_mem_load_vec(j, addr, in->mem, x);
-            memcpy(vec(j, in->d), x, 16);
-        } else {
-            set(j, in->d, ir_mask(in->type, jit_mem_load(j, addr, in->mem, in->type)));
-        }
-        break;
-    case IR_QST:
-        if (in->type == IR_V128) {
-            jit_mem_store_vec(j, addr, in->mem, vec(j, in->b));
-        } else {
-            jit_mem_store(j, addr, in->mem, get(j, in->b));
-        }
-        break;
-    default:
-        set(j, in->d,
-            jit_mem_atomic(j, in->cc, addr, in->mem, get(j, in->b), in->c ? get(j, in->c) : 0));
-    }
-}
-
-static void op_call(JitCpu *j, const IrInsn *in)
-{
-    typedef uint64_t Fn(VCpu *, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+    const IrHelper *h = in->helper;
     uint64_t a[5] = {0}, r;
-    bool guest_fp = !(in->helper->flags & IRH_HOSTFP);
+    uint32_t fp = 0;
 
     for (unsigned i = 0; i < in->cc; i++) {
         a[i] = get(j, j->interp->code->args[in->extra + i]);
     }
-    if (guest_fp) {
-        guest_fp_begin(j);
+    if (h->flags & IRH_HOSTFP) {
+        jit_host_fp_sync(j);
+        fp = jit_host_fp_begin();
     }
-    r = ((Fn *)in->helper->fn)(j->cpu, a[0], a[1], a[2], a[3], a[4]);
-    if (guest_fp) {
-        guest_fp_end(j);
+    r = ((uint64_t(*)(void *, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))h->fn)(
+        j->cpu, a[0], a[1], a[2], a[3], a[4]);
+    if (h->flags & IRH_HOSTFP) {
+        jit_host_fp_end(fp);
     }
-    if (in->d) {
-        set(j, in->d, r);
-    }
+    set(j, in->d, r);
 }
 
-static void op_vector(JitCpu *j, const IrInsn *in)
+static void run_vec(JitCpu *j, const IrInsn *in)
 {
-    static const uint8_t zero[16];
-    const void *a = in->a ? vec(j, in->a) : zero;
-    uint8_t d[16] = {0};
-    uint64_t r;
+    Value d = {{0, 0}};
 
-    guest_fp_begin(j);
     switch (in->op) {
+    case IR_VLDE:
+        memcpy(&d, env(j) + in->imm, in->mem);
+        vset(j, in->d, &d);
+        break;
+    case IR_VSTE:
+        memcpy(env(j) + in->imm, vget(j, in->a), in->mem);
+        break;
     case IR_VOP:
-        jit_vop_run(in->extra, in->op, in->type, in->imm, d, a, in->b ? vec(j, in->b) : zero, 0);
-        memcpy(vec(j, in->d), d, 16);
+        jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), vget(j, in->b), 0);
+        vset(j, in->d, &d);
         break;
     case IR_VFROMI:
-        jit_vop_run(in->extra, in->op, in->type, in->imm, d, a, zero, get(j, in->b));
-        memcpy(vec(j, in->d), d, 16);
+        jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), NULL,
+                    get(j, in->b));
+        vset(j, in->d, &d);
         break;
     case IR_VTOI:
-        r = jit_vop_run(in->extra, in->op, in->type, in->imm, d, a, zero, 0);
-        set(j, in->d, ir_mask(in->type, r));
+        set(j, in->d,
+            jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, NULL, vget(j, in->a), 0));
         break;
-    default:
-        r = jit_vop_run(in->extra, in->op, in->type, in->imm, d, a, vec(j, in->b), 0);
-        set(j, in->d, r);
+    default: /* VCMPFLAGS */
+        set(j, in->d,
+            jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), vget(j, in->b),
+                        0));
     }
-    guest_fp_end(j);
 }
 
-static void op_integer(JitCpu *j, const IrInsn *in)
+static void run_mem(JitCpu *j, const IrInsn *in)
 {
-    uint64_t lo, hi;
+    Value v;
 
     switch (in->op) {
-    case IR_MULU2:
-    case IR_MULS2:
-        ir_eval_mul2(in->op == IR_MULS2, in->type, get(j, in->a), get(j, in->b), &lo, &hi);
-        if (in->d) {
-            set(j, in->d, lo);
-        }
-        if (in->d2) {
-            set(j, in->d2, hi);
-        }
-        break;
-    case IR_SETCOND:
-        set(j, in->d, ir_eval_cond(in->cc, in->type, get(j, in->a), get(j, in->b)));
-        break;
-    case IR_MOVCOND:
-        lo = get(j, ir_eval_cond(in->cc, in->type2, get(j, in->a), get(j, in->b)) ? in->c : in->e);
-        set(j, in->d, ir_mask(in->type, lo));
-        break;
-    case IR_FLAGS:
-        set(j, in->d, packed_flags(j, &j->interp->code->flags[in->extra]));
-        break;
-    case IR_SETFLAG:
-        set(j, in->d, flag_cond(j, in));
-        break;
-    case IR_MOVFLAG:
-        set(j, in->d, ir_mask(in->type, get(j, flag_cond(j, in) ? in->a : in->b)));
-        break;
-    case IR_MOV:
+    case IR_QLD:
         if (in->type == IR_V128) {
-            memmove(vec(j, in->d), vec(j, in->a), 16);
-            break;
+            jit_mem_load_vec(j, get(j, in->a), in->mem, &v);
+            vset(j, in->d, &v);
+        } else {
+            set(j, in->d, jit_mem_load(j, get(j, in->a), in->mem, in->type));
         }
-        /* fall through */
+        break;
+    case IR_QST:
+        if (in->type == IR_V128) {
+            memcpy(&v, vget(j, in->b), 16);
+            jit_mem_store_vec(j, get(j, in->a), in->mem, &v);
+        } else {
+            jit_mem_store(j, get(j, in->a), in->mem, get(j, in->b));
+        }
+        break;
     default:
-        set(j, in->d, ir_eval(in->op, in->type, get(j, in->a), in->b ? get(j, in->b) : 0, in->imm));
+        set(j, in->d,
+            jit_mem_atomic(j, in->cc, get(j, in->a), in->mem, get(j, in->b),
+                           in->cc == IRA_CMPXCHG ? get(j, in->c) : 0));
     }
 }
 
-/* Position of the next instruction after a branch, or @pos + 1. */
-static unsigned op_branch(JitCpu *j, const IrInsn *in, unsigned pos)
+static void set_pc(JitCpu *j, uint64_t pc)
 {
-    bool taken =
-        in->op == IR_BR ||
-        (in->op == IR_BRCOND && ir_eval_cond(in->cc, in->type, get(j, in->a), get(j, in->b))) ||
-        (in->op == IR_BRFLAG && flag_cond(j, in));
+    memcpy(env(j) + j->t->pc_off, &pc, 8);
+}
 
-    return taken ? j->interp->code->label_pos[in->imm] : pos + 1;
+/* Straight-line operations. */
+static void run_simple(JitCpu *j, const IrInsn *in)
+{
+    IrType t = in->type;
+    uint64_t lo, hi;
+    bool cond;
+
+    switch (in->op) {
+    case IR_NOP:
+        break;
+    case IR_INSN:
+        j->interp->insn = in;
+        break;
+    case IR_MOV:
+        if (t == IR_V128) {
+            Value v;
+
+            memcpy(&v, vget(j, in->a), 16);
+            vset(j, in->d, &v);
+        } else {
+            set(j, in->d, get(j, in->a));
+        }
+        break;
+    case IR_MULU2:
+    case IR_MULS2:
+        ir_eval_mul2(in->op == IR_MULS2, t, get(j, in->a), get(j, in->b), &lo, &hi);
+        set(j, in->d, lo);
+        set(j, in->d2, hi);
+        break;
+    case IR_SETCOND:
+        set(j, in->d, ir_eval_cond(in->cc, t, get(j, in->a), get(j, in->b)));
+        break;
+    case IR_MOVCOND:
+        cond = ir_eval_cond(in->cc, in->type2, get(j, in->a), get(j, in->b));
+        set(j, in->d, ir_mask(t, get(j, cond ? in->c : in->e)));
+        break;
+    case IR_FLAGS:
+        set(j, in->d, flags_of(j, in->extra));
+        break;
+    case IR_SETFLAG:
+        set(j, in->d, ir_eval_flagcond(in->cc, flags_of(j, in->extra)));
+        break;
+    case IR_MOVFLAG:
+        cond = ir_eval_flagcond(in->cc, flags_of(j, in->extra));
+        set(j, in->d, ir_mask(t, get(j, cond ? in->a : in->b)));
+        break;
+    case IR_LDE:
+        set(j, in->d, load_env(j, in));
+        break;
+    case IR_STE: {
+        uint64_t v = get(j, in->a);
+
+        memcpy(env(j) + in->imm, &v, 1u << (in->mem & IRM_SIZE));
+        break;
+    }
+    case IR_FENCE:
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        break;
+    case IR_CALL:
+        run_call(j, in);
+        break;
+    case IR_QLD:
+    case IR_QST:
+    case IR_QATOMIC:
+        run_mem(j, in);
+        break;
+    case IR_VLDE:
+    case IR_VSTE:
+    case IR_VOP:
+    case IR_VCMPFLAGS:
+    case IR_VTOI:
+    case IR_VFROMI:
+        run_vec(j, in);
+        break;
+    default:
+        set(j, in->d, ir_eval(in->op, t, get(j, in->a), in->b ? get(j, in->b) : 0, in->imm));
+    }
 }
 
 unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0)
 {
-    IrInterp *s = j->interp ? j->interp : (j->interp = g_new0(IrInterp, 1));
-    unsigned pos = 0;
-
-    s->code = c;
-    s->insn = NULL;
-    for (;;) {
-        const IrInsn *in = &c->insns[pos];
+    if (!j->interp) {
+        j->interp = g_new0(struct IrInterp, 1);
+    }
+    j->interp->code = c;
+    j->interp->insn = NULL;
+    j->interp->pc0 = pc0;
+    for (unsigned n = 0;; n++) {
+        const IrInsn *in = &c->insns[n];
+        bool taken;
 
         switch (in->op) {
-        case IR_INSN:
-            s->insn = in;
-            break;
-        case IR_NOP:
-        case IR_LABEL:
-            break;
-        case IR_FENCE:
-            __atomic_thread_fence(__ATOMIC_SEQ_CST);
-            break;
         case IR_BR:
-        case IR_BRCOND:
-        case IR_BRFLAG:
-            pos = op_branch(j, in, pos);
+            n = c->label_pos[in->imm];
             continue;
-        case IR_LDE:
-        case IR_STE:
-            op_env(j, in);
-            break;
-        case IR_VLDE:
-        case IR_VSTE:
-            op_env_vec(j, in);
-            break;
-        case IR_QLD:
-        case IR_QST:
-        case IR_QATOMIC:
-            op_memory(j, in);
-            break;
-        case IR_CALL:
-            op_call(j, in);
-            break;
-        case IR_VOP:
-        case IR_VCMPFLAGS:
-        case IR_VTOI:
-        case IR_VFROMI:
-            op_vector(j, in);
-            break;
+        case IR_BRCOND:
+            taken = ir_eval_cond(in->cc, in->type, get(j, in->a), get(j, in->b));
+            n = taken ? c->label_pos[in->imm] : n;
+            continue;
+        case IR_BRFLAG:
+            taken = ir_eval_flagcond(in->cc, flags_of(j, in->extra));
+            n = taken ? c->label_pos[in->imm] : n;
+            continue;
+        case IR_LABEL:
+            continue;
         case IR_JMP:
             set_pc(j, in->imm);
             return JIT_EXIT_LOOKUP;
@@ -393,8 +356,7 @@ unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0)
             set_pc(j, get(j, in->a));
             return JIT_EXIT_EXIT;
         default:
-            op_integer(j, in);
+            run_simple(j, in);
         }
-        pos++;
     }
 }

@@ -259,8 +259,9 @@ typedef struct JitCpu {
     JitPageEntry uncached; /* result when L2 is off */
     uint8_t l2_next[JIT_L2_SETS];
     uint32_t gen_global, gen_local;
-    uint32_t *journal; /* filled first-level entries: index | write << 12 | mmu << 13 | global << 16 */
+    uint32_t *journal; /* filled first-level entries: index | write << 12 | mmu << 13 */
     unsigned n_journal;
+    uint8_t *l1_global; /* for each first-level entry, in journal numbering: survives */
     uint64_t large_lo, large_hi; /* addresses that large leaf entries may cover */
     uint8_t large_bits;
 
@@ -282,6 +283,8 @@ typedef struct JitCpu {
     JitBlock *hash[1 << JIT_HASH_BITS];
     JitCodePage *pages[1 << JIT_PAGE_HASH_BITS];
     uint32_t fetch_gen; /* generation of fetch mappings */
+    uint64_t fetch_seen[64]; /* bit set of linear pages that blocks were entered from in it */
+    uint64_t fetch_granule; /* last marked in code_map */
     JitCtx ctx[16];
     uint32_t next_ctx;
     uint64_t ctx_mode; /* of hot->ctx */
@@ -309,10 +312,13 @@ struct JitMachine {
     Machine *m;
     JitOpts opts;
     uint64_t *code_map;  /* 64 granules of 64 bytes per RAM page; bit: some block covers it */
-    uint32_t *code_vcpu; /* who has blocks there (bit index & 31) */
+    uint32_t *code_vcpu;  /* who has blocks there (bit index & 31) */
+    uint32_t *write_vcpu; /* who may have a write fast path to the page */
     size_t map_pages;
     GMutex atomic_lock; /* atomics that cross pages */
     MemAccelHooks hooks;
+    GMutex vop_lock;
+    GHashTable *vop_stubs; /* of the interpreter */
 };
 
 static inline JitCpu *jit_cpu(VCpu *cpu)
@@ -340,8 +346,7 @@ typedef struct JitLive {
     uint8_t flag_result[IR_MAX_VALS];    /* a flag consumer wants flags of this result */
     bool dead[IR_MAX_INSNS];
 } JitLive;
-/* @pinned: for each global, whether it lives in a host register. */
-void jit_live(const IrBlock *b, JitLive *l, const bool *pinned, bool hints);
+void jit_live(const IrBlock *b, JitLive *l, bool hints);
 /* Which of a (1), b (2), c (4) a consumer of flags @need of kind @kind reads. */
 unsigned jit_flag_uses(IrFlagKind kind, unsigned need);
 /* Packed bits that a condition reads. */
@@ -368,6 +373,10 @@ void jit_mem_store_vec(JitCpu *j, uint64_t addr, unsigned mem, const void *v);
 uint64_t jit_mem_atomic(JitCpu *j, IrAtomic op, uint64_t addr, unsigned mem, uint64_t v,
                         uint64_t expected);
 void jit_tlb_flush_all(JitCpu *j);
+/* The page becomes a code page: writes to it must take the slow path from now on. */
+void jit_tlb_protect(JitCpu *j, const JitPageEntry *e);
+/* Find what block bytes come from; false if it cannot be fetched. */
+bool jit_fetch_page(JitCpu *j, uint64_t linear);
 /* Drop write entries to host pages in [host, host + len), marking those pages dirty. */
 void jit_tlb_drop_writes(JitCpu *j, const uint8_t *host, uint64_t len);
 /* Take the system memory's present view. */
@@ -410,8 +419,9 @@ unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0);
 /* A fault inside: pc and flags of the instruction. */
 void jit_interp_restore(JitCpu *j);
 /* One vector operation on memory operands, by host instruction. a, b, d: 16 bytes. */
-uint64_t jit_vop_run(unsigned vop, IrOp op, IrType t, uint8_t imm, void *d, const void *a,
-                     const void *b, uint64_t i);
+uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm, void *d,
+                     const void *a, const void *b, uint64_t i);
+void jit_vop_free(JitMachine *m);
 
 /* ---- stats ---- */
 char *jit_info(Machine *m);

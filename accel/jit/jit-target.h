@@ -76,6 +76,10 @@ struct JitTarget {
  * what the block covers. */
 bool jit_fetch(VCpu *cpu, uint64_t linear, uint8_t *byte);
 
+/* Does the host have the instruction-set extensions in @vop_flags (IRVF_SSE3…, ir-vec.h), so that
+ * vector operations that need them may be emitted? */
+bool jit_host_has(uint32_t vop_flags);
+
 /* ---- for helpers, on the vCPU's thread ---- */
 
 /* Leave the helper and the block: the state is rolled to the start of the current guest

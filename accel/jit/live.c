@@ -82,7 +82,6 @@ static unsigned fault_uses(IrFlagKind kind)
 typedef struct Pass {
     const IrBlock *b;
     JitLive *l;
-    const bool *pinned;
     uint16_t want[64];    /* by global: value that should be made in its register, or 0 */
     uint8_t wanted[16];   /* globals with want[] set */
     unsigned n_wanted;
@@ -221,9 +220,9 @@ static void inputs(Pass *p, const IrInsn *in)
     use(p, in->e);
 }
 
-void jit_live(const IrBlock *b, JitLive *l, const bool *pinned, bool hints)
+void jit_live(const IrBlock *b, JitLive *l, bool hints)
 {
-    Pass p = {.b = b, .l = l, .pinned = pinned};
+    Pass p = {.b = b, .l = l};
     unsigned fault_at = 0; /* position + 1 of the last fault point of this guest instruction */
 
     memset(l->last_use, 0, b->n_vals * sizeof l->last_use[0]);
@@ -264,7 +263,7 @@ void jit_live(const IrBlock *b, JitLive *l, const bool *pinned, bool hints)
                     p.want[gl] = 0;
                 }
                 inputs(&p, in);
-                if (hints && pinned[gl] && b->vals[in->a].kind == IRV_TEMP) {
+                if (hints && b->vals[in->a].kind == IRV_TEMP) {
                     want(&p, gl, in->a);
                 }
             }

@@ -88,7 +88,7 @@ const DeviceType isa_debugcon_type = {
 
 DebugCon *debugcon_new(IsaBus *isa, uint16_t iobase, Chardev *chr, GError **err)
 {
-    Device *dev = device_new(&isa_debugcon_type, isa->bus.owner ? isa->bus.owner->machine : NULL);
+    Device *dev = device_new(&isa_debugcon_type, isa_machine(isa));
     DebugCon *s = (DebugCon *)dev;
 
     s->iobase = iobase;

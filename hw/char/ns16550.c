@@ -726,7 +726,7 @@ const DeviceType isa_serial_type = {
 
 Ns16550 *ns16550_new_isa(IsaBus *isa, uint16_t iobase, int irq, Chardev *chr, GError **err)
 {
-    Machine *m = isa->bus.owner ? isa->bus.owner->machine : NULL;
+    Machine *m = isa_machine(isa);
     Device *dev = device_new(&isa_serial_type, m);
     Ns16550 *s = (Ns16550 *)dev;
     static const uint16_t bases[PORTS] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};

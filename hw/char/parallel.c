@@ -52,7 +52,7 @@ static void acknowledge(Parallel *s)
 
 static void send(Parallel *s)
 {
-    if (chardev_write(s->front, &s->held, 1) == 1) {
+    if (!s->front || chardev_write(s->front, &s->held, 1) == 1) {
         acknowledge(s);
     }
 }
@@ -242,7 +242,7 @@ const DeviceType isa_parallel_type = {
 
 Parallel *parallel_new_isa(IsaBus *isa, uint16_t iobase, int irq, Chardev *chr, GError **err)
 {
-    Device *dev = device_new(&isa_parallel_type, isa->bus.owner ? isa->bus.owner->machine : NULL);
+    Device *dev = device_new(&isa_parallel_type, isa_machine(isa));
     Parallel *s = (Parallel *)dev;
 
     s->iobase = iobase;

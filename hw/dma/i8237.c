@@ -465,7 +465,7 @@ const DeviceType i8237_type = {
 
 I8237 *i8237_new(IsaBus *isa, GError **err)
 {
-    Device *dev = device_new(&i8237_type, isa->bus.owner ? isa->bus.owner->machine : NULL);
+    Device *dev = device_new(&i8237_type, isa_machine(isa));
 
     if (!device_realize(dev, &isa->bus, err)) {
         device_free(dev);

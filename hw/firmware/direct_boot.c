@@ -1,7 +1,7 @@
 /* Which loader takes a -kernel file, the boot ROM, and the entry of 32-bit kernels. */
-#include "hw/firmware/linux_boot.h"
 #include "core/log.h"
 #include "core/x86-intc.h"
+#include "hw/firmware/linux_boot.h"
 #include "hw/firmware/linuxboot-rom.h"
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /*
  * Linux kernels: Documentation/arch/x86/boot.rst ("The Linux/x86 Boot Protocol"), 2.00 to 2.15.
  */
-#include "core/log.h"
 #include "hw/firmware/linux_boot.h"
+#include "core/log.h"
 #include <string.h>
 
 /* Offsets in the setup header. */

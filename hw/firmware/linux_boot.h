@@ -38,7 +38,7 @@ typedef struct Flat32Boot Flat32Boot;
 struct Flat32Boot {
     GArray *pieces; /* of Flat32Piece */
     uint32_t eip, eax, ebx;
-    uint32_t info; /* where the kernel expects its information structure to be built */
+
     uint32_t high; /* first address behind all pieces */
     char *cmdline;
     GArray *modules; /* of Flat32Module */

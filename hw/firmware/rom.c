@@ -95,8 +95,10 @@ bool pc_bios_load(PcBios *b, Machine *m, MemRegion *pci_mem, const char *name, G
 
 void pc_bios_free(PcBios *b)
 {
-    mem_region_destroy(&b->low);
-    mem_region_destroy(&b->rom);
+    if (b->rom.host) {
+        mem_region_destroy(&b->low);
+        mem_region_destroy(&b->rom);
+    }
 }
 
 bool firmware_add_option_rom(PciDevice *d, const char *default_name, GError **err)

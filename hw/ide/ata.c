@@ -101,6 +101,15 @@ void ata_busy(AtaDrive *d)
     d->cancelled = false;
 }
 
+void ata_report_error(AtaDrive *d, int ret)
+{
+    if (!d->error_reported) {
+        d->error_reported = true;
+        warn_report("image '%s': %s; the guest sees the error",
+                    d->block ? block_name(d->block) : "", g_strerror(-ret));
+    }
+}
+
 /* ---- transfers ---- */
 
 static void run_after(AtaDrive *d)
@@ -257,7 +266,6 @@ void ata_drive_reset(AtaDrive *d)
         atapi_reset(d);
     } else {
         d->status = ATA_DRDY | ATA_DSC;
-        d->multiple = ATA_MAX_MULTIPLE;
     }
 }
 
@@ -621,7 +629,7 @@ bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError 
     d->tray_moved = cfg->tray_moved;
     d->tray_opaque = cfg->tray_opaque;
     unsigned sector = cfg->kind == ATA_DISK ? ATA_SECTOR : CD_SECTOR;
-    d->sectors = (size + sector - 1) / sector;
+    d->sectors = size / sector;
     if (cfg->kind == ATA_DISK) {
         ata_disk_power_on(d);
     } else {
@@ -653,6 +661,10 @@ static bool drive_post_load(void *obj, GError **err)
               d->trim_pos <= ATA_BUFFER;
     bool cd_after = d->after >= AFTER_PACKET && d->after < AFTER_LAST;
 
+    if (d->kind == ATA_NONE) {
+        d->phase = ATA_IDLE;
+        d->after = AFTER_END;
+    }
     ok = ok && (d->raw_size == CD_SECTOR || d->raw_size == 2352 || d->raw_size == 0);
     ok = ok && (d->after == AFTER_END || cd_after == (d->kind == ATA_CDROM));
     if (!ok) {

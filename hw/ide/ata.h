@@ -67,6 +67,7 @@ struct AtaDrive {
     unsigned unit;
     BlockDev *block; /* NULL: CD drive without a medium */
     char *serial, *model, *firmware;
+    bool error_reported;
     uint64_t sectors; /* of 512 (disk) or 2048 (CD) bytes */
     unsigned default_cylinders, default_heads, default_spt;
 
@@ -156,6 +157,8 @@ void ata_done(AtaDrive *d);
 void ata_fail(AtaDrive *d, uint8_t error);
 void ata_abort(AtaDrive *d);
 void ata_busy(AtaDrive *d);
+/* Tells the user, once a drive, that its image failed. */
+void ata_report_error(AtaDrive *d, int ret);
 /* Hand buf[pos, pos+len) to the host, or take it; @irq: with INTRQ. */
 void ata_pio_in(AtaDrive *d, uint32_t pos, uint32_t len, AtaAfter after, bool irq);
 void ata_pio_out(AtaDrive *d, uint32_t pos, uint32_t len, AtaAfter after, bool irq);

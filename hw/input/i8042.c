@@ -433,7 +433,7 @@ const DeviceType i8042_type = {
 
 I8042 *i8042_new(IsaBus *isa, Irq a20, Irq reset, GError **err)
 {
-    Device *dev = device_new(&i8042_type, isa->bus.owner ? isa->bus.owner->machine : NULL);
+    Device *dev = device_new(&i8042_type, isa_machine(isa));
     I8042 *s = (I8042 *)dev;
 
     s->a20 = a20;

@@ -44,6 +44,7 @@ Irq lapic_bus_nmi(LapicBus *bus);
 void lapic_bus_set_inta(LapicBus *bus, int (*inta)(void *opaque), void *opaque);
 /* @eoi(opaque, vector): a CPU ended a level-triggered interrupt. Machine lock. */
 void lapic_bus_add_eoi(LapicBus *bus, void (*eoi)(void *opaque, uint8_t vector), void *opaque);
+void lapic_bus_del_eoi(LapicBus *bus, void *opaque);
 /* Deliver a message. Any thread, lock or not. False if no CPU took it. */
 bool lapic_bus_send(LapicBus *bus, const LapicMsg *msg);
 /* A write to FEExxxxxh by a device (PCI MSI, HPET). Any thread. */
@@ -54,7 +55,12 @@ Lapic *lapic_new(LapicBus *bus, VCpu *cpu, uint32_t apic_id, Clock *clk, GError 
 /* The CPU's side; opaque is the Lapic. */
 extern const X86Intc lapic_intc;
 
-/* The guest's TSC, for the deadline timer; the default is x86_tsc_hz() and x86_tsc_read(). */
-void lapic_set_tsc(Lapic *l, uint64_t (*hz)(VCpu *cpu), uint64_t (*read)(VCpu *cpu));
+/* What it asks of its CPU; the default is x86_tsc_hz(), x86_tsc_read(), x86_phys_bits(). */
+typedef struct LapicCpuOps {
+    uint64_t (*tsc_hz)(VCpu *cpu);
+    uint64_t (*tsc_read)(VCpu *cpu);
+    unsigned (*phys_bits)(VCpu *cpu);
+} LapicCpuOps;
+void lapic_set_cpu_ops(Lapic *l, const LapicCpuOps *ops);
 
 #endif

@@ -20,6 +20,12 @@ typedef struct IsaBus {
     MemSpace *mem_space; /* for DMA */
     Clock *clock;        /* virtual */
     I8237 *dma;
+    Machine *machine; /* of the devices on it; NULL: the owner's */
 } IsaBus;
+
+static inline Machine *isa_machine(const IsaBus *isa)
+{
+    return isa->machine ? isa->machine : isa->bus.owner ? isa->bus.owner->machine : NULL;
+}
 
 #endif

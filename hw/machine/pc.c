@@ -210,6 +210,7 @@ static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
     isa->mem = i440fx_pci_mem(pc->host);
     isa->mem_space = m->memory;
     isa->clock = m->virtual_clock;
+    isa->machine = m;
     if (!i8237_new(isa, err) || !i8042_new(isa, (Irq){a20_line, m, 0}, reset, err) ||
         !port92_new(isa, (Irq){a20_line, m, 1}, reset, err)) {
         return false;

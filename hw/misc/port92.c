@@ -82,7 +82,7 @@ const DeviceType port92_type = {
 
 Port92 *port92_new(IsaBus *isa, Irq a20, Irq reset, GError **err)
 {
-    Device *dev = device_new(&port92_type, isa->bus.owner ? isa->bus.owner->machine : NULL);
+    Device *dev = device_new(&port92_type, isa_machine(isa));
     Port92 *s = (Port92 *)dev;
 
     s->a20 = a20;

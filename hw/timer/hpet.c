@@ -180,7 +180,10 @@ static void set_timer(HpetTimer *t)
     /* First instant at which the counter is `match`. */
     uint64_t ticks = t->match - s->counter;
     int64_t ns = ticks > INT64_MAX / TICK_NS ? INT64_MAX : (int64_t)ticks * TICK_NS;
-    timer_set(&t->timer, MAX(ns, t->last + MIN_MATCH_NS));
+    if (t->config & TN_PERIODIC) {
+        ns = MAX(ns, t->last + MIN_MATCH_NS);
+    }
+    timer_set(&t->timer, ns);
 }
 
 /* The first match at @from or later; after a change of comparator, size or counter. */
@@ -190,7 +193,7 @@ static void arm(HpetTimer *t, uint64_t from)
 
     /* What lies behind in 64 bits comes again in centuries. */
     t->match = from + distance;
-    t->armed = t->match >= from;
+    t->armed = distance <= INT64_MAX;
     set_timer(t);
 }
 
@@ -201,14 +204,14 @@ static void catch_up(HpetTimer *t)
     int64_t ns = clock_now(s->clk);
     uint64_t now = counter_at(s, ns), mask = comparator_mask(t);
 
-    if (!running(s) || !t->armed || now < t->match) {
+    if (!running(s) || !t->armed || (int64_t)(now - t->match) < 0) {
         return;
     }
     if (t->config & TN_PERIODIC) {
         uint64_t period = t->period & mask;
         uint64_t steps = period ? (now - t->match) / period + 1 : 0;
-        t->armed = period && t->match <= UINT64_MAX - steps * period;
-        t->match += steps * period;
+        t->match += steps * period; /* modulo 2^64, as all comparisons */
+        t->armed = period && t->match - now <= INT64_MAX;
         t->comparator = t->match & mask;
     } else if (t->config & TN_32BIT) {
         t->match += ((now - t->match) >> 32 << 32) + (1ull << 32);

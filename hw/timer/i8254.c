@@ -231,7 +231,7 @@ static void update_irq(I8254 *s)
         timer_del(&s->timer);
     } else {
         int64_t at = to_ns(wake);
-        timer_set(&s->timer, MAX(at, s->last_pulse + MIN_EDGE_NS));
+        timer_set(&s->timer, is_periodic(c) ? MAX(at, s->last_pulse + MIN_EDGE_NS) : at);
     }
 }
 

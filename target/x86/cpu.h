@@ -226,7 +226,7 @@ typedef struct X86Cpu {
     uint16_t fcs, fds;
     /* Scratch of one SIMD or x87 instruction, not guest state: see simd.h */
     X86Vec simd_tmp;
-    uint32_t simd_sticky;
+    uint32_t simd_mxcsr;
     uint16_t fstat_next;
     /* Pending exception made by helpers and walk(), entered by deliver(). */
     int32_t exc; /* -1 = none */

@@ -125,20 +125,13 @@ uint64_t x86_cr4_mask(const X86Cpu *c)
         uint32_t cr4;
         uint8_t word, bit;
     } bits[] = {
-        {CR4_VME | CR4_PVI, FEAT_1_EDX, 1},
-        {CR4_DE, FEAT_1_EDX, 2},
-        {CR4_PSE, FEAT_1_EDX, 3},
-        {CR4_TSD, FEAT_1_EDX, 4},
-        {CR4_PAE, FEAT_1_EDX, 6},
-        {CR4_MCE, FEAT_1_EDX, 7},
-        {CR4_PGE, FEAT_1_EDX, 13},
-        {CR4_OSFXSR, FEAT_1_EDX, 24},
-        {CR4_OSXMMEXCPT, FEAT_1_EDX, 25},
-        {CR4_UMIP, FEAT_7_ECX, 2},
-        {CR4_FSGSBASE, FEAT_7_EBX, 0},
-        {CR4_PCIDE, FEAT_1_ECX, 17},
-        {CR4_OSXSAVE, FEAT_1_ECX, 26},
-        {CR4_SMEP, FEAT_7_EBX, 7},
+        {CR4_VME | CR4_PVI, FEAT_1_EDX, 1}, {CR4_DE, FEAT_1_EDX, 2},
+        {CR4_PSE, FEAT_1_EDX, 3},           {CR4_TSD, FEAT_1_EDX, 4},
+        {CR4_PAE, FEAT_1_EDX, 6},           {CR4_MCE, FEAT_1_EDX, 7},
+        {CR4_PGE, FEAT_1_EDX, 13},          {CR4_OSFXSR, FEAT_1_EDX, 24},
+        {CR4_OSXMMEXCPT, FEAT_1_EDX, 25},   {CR4_UMIP, FEAT_7_ECX, 2},
+        {CR4_FSGSBASE, FEAT_7_EBX, 0},      {CR4_PCIDE, FEAT_1_ECX, 17},
+        {CR4_OSXSAVE, FEAT_1_ECX, 26},      {CR4_SMEP, FEAT_7_EBX, 7},
         {CR4_SMAP, FEAT_7_EBX, 20},
     };
     /* Performance counters have no feature bit of their own. */
@@ -337,8 +330,7 @@ uint64_t x86_h_invpcid(VCpu *cpu, uint64_t type, uint64_t addr)
     x86_need_cpl0(c);
     desc[0] = jit_load(cpu, addr, 8, mmu);
     desc[1] = jit_load(cpu, addr + 8, 8, mmu);
-    if (type > 3 || desc[0] >> 12 ||
-        (type < 2 && !(c->cr4 & CR4_PCIDE) && desc[0]) ||
+    if (type > 3 || desc[0] >> 12 || (type < 2 && !(c->cr4 & CR4_PCIDE) && desc[0]) ||
         (type == 0 && x86_lma(c) && !x86_canonical(desc[1]))) {
         gp0(c);
     }

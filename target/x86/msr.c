@@ -60,33 +60,33 @@ typedef struct QuietRange {
 } QuietRange;
 
 static const QuietRange quiet[] = {
-    {0x00, 0x01, true, true},               /* P5 machine check */
+    {0x00, 0x01, true, true}, /* P5 machine check */
     {MSR_PLATFORM_ID, MSR_PLATFORM_ID, true, false},
-    {0x2a, 0x2a, true, false},              /* EBL_CR_POWERON */
-    {0xc1, 0xc2, true, false},              /* performance counters */
-    {0xcd, 0xcd, true, false},              /* FSB_FREQ */
-    {0xe2, 0xe2, true, false},              /* PKG_CST_CONFIG */
-    {0x119, 0x119, true, false},            /* BBL_CR_CTL */
-    {0x11e, 0x11e, true, false},            /* BBL_CR_CTL3 */
-    {0x140, 0x140, true, false},            /* MISC_FEATURE_ENABLES */
-    {0x186, 0x187, true, false},            /* event selects */
-    {MSR_PERF_STATUS, 0x19d, true, false},  /* performance, clock modulation, thermal */
-    {0x1ad, 0x1ad, true, false},            /* TURBO_RATIO_LIMIT */
-    {0x1c9, 0x1c9, true, false},            /* last branch records */
+    {0x2a, 0x2a, true, false},             /* EBL_CR_POWERON */
+    {0xc1, 0xc2, true, false},             /* performance counters */
+    {0xcd, 0xcd, true, false},             /* FSB_FREQ */
+    {0xe2, 0xe2, true, false},             /* PKG_CST_CONFIG */
+    {0x119, 0x119, true, false},           /* BBL_CR_CTL */
+    {0x11e, 0x11e, true, false},           /* BBL_CR_CTL3 */
+    {0x140, 0x140, true, false},           /* MISC_FEATURE_ENABLES */
+    {0x186, 0x187, true, false},           /* event selects */
+    {MSR_PERF_STATUS, 0x19d, true, false}, /* performance, clock modulation, thermal */
+    {0x1ad, 0x1ad, true, false},           /* TURBO_RATIO_LIMIT */
+    {0x1c9, 0x1c9, true, false},           /* last branch records */
     {0x1db, 0x1de, true, true},
-    {0x1fc, 0x1fc, true, false},            /* POWER_CTL */
-    {0xc0010000, 0xc0010007, false, true},  /* performance counters */
-    {0xc0010010, 0xc0010010, false, true},  /* SYSCFG */
-    {0xc0010015, 0xc001001a, false, true},  /* HWCR, IORRs, TOP_MEM */
-    {0xc001001d, 0xc001001f, false, true},  /* TOP_MEM2, NB_CFG */
-    {0xc0010030, 0xc0010035, false, true},  /* processor name */
-    {0xc0010044, 0xc0010048, false, true},  /* machine check control masks */
-    {0xc0010054, 0xc0010055, false, true},  /* interrupt pending message */
-    {0xc0010058, 0xc0010058, false, true},  /* MMIO configuration */
-    {0xc0010061, 0xc0010071, false, true},  /* P-states */
-    {0xc0010112, 0xc0010117, false, true},  /* SMM, VM_CR */
-    {0xc0010140, 0xc0010141, false, true},  /* OS visible workarounds */
-    {0xc0011020, 0xc001102d, false, true},  /* core configuration */
+    {0x1fc, 0x1fc, true, false},           /* POWER_CTL */
+    {0xc0010000, 0xc0010007, false, true}, /* performance counters */
+    {0xc0010010, 0xc0010010, false, true}, /* SYSCFG */
+    {0xc0010015, 0xc001001a, false, true}, /* HWCR, IORRs, TOP_MEM */
+    {0xc001001d, 0xc001001f, false, true}, /* TOP_MEM2, NB_CFG */
+    {0xc0010030, 0xc0010035, false, true}, /* processor name */
+    {0xc0010044, 0xc0010048, false, true}, /* machine check control masks */
+    {0xc0010054, 0xc0010055, false, true}, /* interrupt pending message */
+    {0xc0010058, 0xc0010058, false, true}, /* MMIO configuration */
+    {0xc0010061, 0xc0010071, false, true}, /* P-states */
+    {0xc0010112, 0xc0010117, false, true}, /* SMM, VM_CR */
+    {0xc0010140, 0xc0010141, false, true}, /* OS visible workarounds */
+    {0xc0011020, 0xc001102d, false, true}, /* core configuration */
 };
 
 static bool is_quiet(X86Cpu *c, uint32_t msr)

@@ -171,8 +171,7 @@ static bool set_accessed(X86Cpu *c, const Walk *w, bool dirty)
     for (unsigned i = 0; i < w->n; i++) {
         uint64_t now = w->entry[i] | PTE_A | (dirty && i == w->n - 1 ? PTE_D : 0);
 
-        if (now != w->entry[i] &&
-            !jit_phys_cas(&c->vcpu, w->addr[i], w->entry[i], now, w->size)) {
+        if (now != w->entry[i] && !jit_phys_cas(&c->vcpu, w->addr[i], w->entry[i], now, w->size)) {
             return false;
         }
     }
@@ -187,8 +186,7 @@ static bool fault(X86Cpu *c, uint64_t vaddr, JitAccess access, unsigned mmu, boo
     }
     err |= access == JIT_WRITE ? ERR_W : 0;
     err |= mmu == MMU_USER ? ERR_U : 0;
-    if (access == JIT_EXEC &&
-        ((c->efer & EFER_NXE && c->cr4 & CR4_PAE) || c->cr4 & CR4_SMEP)) {
+    if (access == JIT_EXEC && ((c->efer & EFER_NXE && c->cr4 & CR4_PAE) || c->cr4 & CR4_SMEP)) {
         err |= ERR_ID;
     }
     c->exc_cr2 = vaddr;
@@ -232,9 +230,7 @@ bool x86_walk(VCpu *cpu, uint64_t vaddr, JitAccess access, unsigned mmu, bool pr
             return fault(c, vaddr, access, mmu, probe, w.rsvd ? ERR_RSVD | ERR_P : 0);
         }
         permissions(c, &w, mmu, page);
-        ok = access == JIT_READ    ? page->read
-             : access == JIT_WRITE ? page->write
-                                   : page->exec;
+        ok = access == JIT_READ ? page->read : access == JIT_WRITE ? page->write : page->exec;
         if (!ok) {
             return fault(c, vaddr, access, mmu, probe, ERR_P);
         }
@@ -295,8 +291,8 @@ enum { DUMP_MAX_LINES = 200000, DUMP_MAX_TABLES = 100000 }; /* tables may map th
 static void dump_range_end(Dump *d)
 {
     if (d->prot >= 0) {
-        g_string_append_printf(d->s, "%0*" PRIx64 "-%0*" PRIx64 " %0*" PRIx64 " %c%c%c\n", d->digits,
-                               d->start, d->digits, d->end, d->digits, d->end - d->start,
+        g_string_append_printf(d->s, "%0*" PRIx64 "-%0*" PRIx64 " %0*" PRIx64 " %c%c%c\n",
+                               d->digits, d->start, d->digits, d->end, d->digits, d->end - d->start,
                                d->prot & PTE_U ? 'u' : '-', 'r', d->prot & PTE_W ? 'w' : '-');
         d->lines++;
     }

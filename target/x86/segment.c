@@ -9,8 +9,8 @@
 static bool data_seg_flat(const X86Seg *s)
 {
     /* Present, writable, expand-up data. */
-    return s->limit == 0xffffffff &&
-           (s->attr & (DESC_P | DESC_S | DESC_CODE | DESC_E | DESC_W)) == (DESC_P | DESC_S | DESC_W);
+    return s->limit == 0xffffffff && (s->attr & (DESC_P | DESC_S | DESC_CODE | DESC_E | DESC_W)) ==
+                                         (DESC_P | DESC_S | DESC_W);
 }
 
 void x86_update_mode(X86Cpu *c)
@@ -83,14 +83,17 @@ uint64_t x86_mode(VCpu *cpu)
     if ((c->mxcsr & 0x1f80) != 0x1f80) {
         m |= M_XMMEXC;
     }
+    if ((c->fctrl & 0x3f) != 0x3f) {
+        m |= M_FPUEXC;
+    }
     return m;
 }
 
 unsigned x86_mmu_cpl(X86Cpu *c, unsigned cpl)
 {
-    return cpl == 3                                            ? MMU_USER
+    return cpl == 3                                    ? MMU_USER
            : c->cr4 & CR4_SMAP && !(c->eflags & EF_AC) ? MMU_KERNEL_SMAP
-                                                               : MMU_KERNEL;
+                                                       : MMU_KERNEL;
 }
 
 unsigned x86_mmu_data(X86Cpu *c)

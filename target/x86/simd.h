@@ -139,6 +139,7 @@ void x86_tr_exit_if(Tr *t, IrVal changed);
 #define X86_SIMD_HELPERS(X)                                                                        \
     X(sse_begin, 0, 0)                  /* before an operation under M_XMMEXC */                   \
     X(sse_check, 1, IRH_FAULTS)         /* after it: TINY_*, result in simd_tmp[0] */              \
+    X(sse_align, 1, IRH_FAULTS)         /* #GP(0) unless 16-byte aligned */                        \
     X(ldmxcsr, 1, IRH_FAULTS | IRH_RET) /* → 1 if the mode changed */                            \
     X(stmxcsr, 0, IRH_RET)                                                                         \
     X(maskmov, 3, IRH_READS | IRH_FAULTS) /* linear, xmm data, xmm mask */                         \

@@ -46,14 +46,14 @@ static uint64_t x86_h_stmxcsr(VCpu *cpu)
 static void x86_h_sse_begin(VCpu *cpu)
 {
     X86Cpu *c = x86(cpu);
-    uint32_t csr = _mm_getcsr();
+    uint32_t csr = x86_live_mxcsr(c);
 
-    c->simd_sticky = csr & MXCSR_STICKY;
+    c->simd_mxcsr = csr;
     csr &= ~(uint32_t)MXCSR_STICKY;
-    if (!(c->mxcsr & FPU_UE << 7)) {
+    if (!(csr & FPU_UE << 7)) {
         csr &= ~(uint32_t)MXCSR_FTZ; /* has no effect while underflow is unmasked */
     }
-    _mm_setcsr(csr);
+    x86_set_live_mxcsr(c, csr);
 }
 
 static bool tiny32(uint32_t v)
@@ -95,9 +95,16 @@ static void x86_h_sse_check(VCpu *cpu, uint64_t lanes)
     if (unmasked & (FPU_IE | FPU_DE | FPU_ZE)) {
         raised &= FPU_IE | FPU_DE | FPU_ZE; /* found before anything is computed */
     }
-    x86_set_live_mxcsr(c, (c->mxcsr & ~(uint32_t)MXCSR_STICKY) | c->simd_sticky | raised);
+    x86_set_live_mxcsr(c, c->simd_mxcsr | raised);
     if (unmasked) {
         x86_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+    }
+}
+
+static void x86_h_sse_align(VCpu *cpu, uint64_t addr)
+{
+    if (addr & 15) {
+        x86_raise_err(x86(cpu), EXC_GP, 0);
     }
 }
 
@@ -207,6 +214,7 @@ static void x86_h_fpu_pending(VCpu *cpu)
 #define H(n, a, f) const IrHelper x86_hd_##n = {#n, (void *)x86_h_##n, a, f}
 H(sse_begin, 0, 0);
 H(sse_check, 1, IRH_FAULTS);
+H(sse_align, 1, IRH_FAULTS);
 H(ldmxcsr, 1, IRH_FAULTS | IRH_RET);
 H(stmxcsr, 0, IRH_RET);
 H(maskmov, 3, IRH_READS | IRH_FAULTS);

@@ -1,17 +1,17 @@
 /*
  * What the system part of the x86 CPU shares among its files. Intel SDM volume 3.
  *
- * excp.c     exception and interrupt delivery     segment.c  descriptors, segment registers, mode word
- * far.c      far transfers, IRET                  syscall.c  SYSCALL, SYSENTER and their returns
- * task.c     hardware task switch                 paging.c   page walks
- * cr.c       control registers, EFER              msr.c      model-specific registers
- * flags.c    EFLAGS instructions, VME and PVI     io.c       ports and their permission
- * debug.c    debug registers and traps            gdb.c, dump.c  the CPU as debuggers see it
- * cpuid.c    CPUID                                models.c   -cpu
+ * excp.c     exception and interrupt delivery     segment.c  descriptors, segment registers, mode
+ * word far.c      far transfers, IRET                  syscall.c  SYSCALL, SYSENTER and their
+ * returns task.c     hardware task switch                 paging.c   page walks cr.c       control
+ * registers, EFER              msr.c      model-specific registers flags.c    EFLAGS instructions,
+ * VME and PVI     io.c       ports and their permission debug.c    debug registers and traps gdb.c,
+ * dump.c  the CPU as debuggers see it cpuid.c    CPUID                                models.c -cpu
  * smm.c      system management mode               state.c    saved state
  * target.c   the Target tables, reset, events     sys_helpers.c  what remains of the helpers
  *
- * Rule: a function that can fault (memory, checks) is done with all of that before it changes state.
+ * Rule: a function that can fault (memory, checks) is done with all of that before it changes
+ * state.
  */
 #ifndef RHEA_TARGET_X86_SYS_H
 #define RHEA_TARGET_X86_SYS_H
@@ -169,7 +169,8 @@ typedef struct X86Stack {
 /* The present stack. */
 void x86_stack_now(X86Cpu *c, X86Stack *s);
 /* A stack to which level @cpl goes. @code64: 64-bit mode rules. */
-void x86_stack_init(X86Cpu *c, X86Stack *s, const X86Seg *ss, uint64_t sp, unsigned cpl, bool code64);
+void x86_stack_init(X86Cpu *c, X86Stack *s, const X86Seg *ss, uint64_t sp, unsigned cpl,
+                    bool code64);
 void x86_push(X86Cpu *c, X86Stack *s, uint64_t val, unsigned size);
 uint64_t x86_pop(X86Cpu *c, X86Stack *s, unsigned size);
 /* Write the stack pointer back, as wide as it is. */
@@ -203,7 +204,8 @@ uint64_t x86_tss_rsp(X86Cpu *c, unsigned n);
 
 /* ---- task.c ---- */
 typedef enum { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT } X86TaskReason;
-/* Switch to the TSS @sel. @next: EIP that the old task goes on at; @flags: its EFLAGS. From a helper
+/* Switch to the TSS @sel. @next: EIP that the old task goes on at; @flags: its EFLAGS. From a
+ * helper
  * (@in_block) it does not return. */
 void x86_task_switch(X86Cpu *c, uint16_t sel, X86TaskReason why, uint32_t next, uint32_t flags,
                      bool in_block);
@@ -253,7 +255,7 @@ bool x86_is_amd(const X86Cpu *c);
 
 /* ---- gdb.c, dump.c, state.c ---- */
 extern const char x86_gdb_xml64[], x86_gdb_xml32[];
-enum { X86_GDB_REGS64 = 59, X86_GDB_REGS32 = 43 };
+enum { X86_GDB_REGS64 = 59, X86_GDB_REGS32 = 41 };
 int x86_gdb_read64(VCpu *cpu, int n, uint8_t *buf);
 int x86_gdb_write64(VCpu *cpu, int n, const uint8_t *buf, int len);
 int x86_gdb_read32(VCpu *cpu, int n, uint8_t *buf);

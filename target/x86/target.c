@@ -1,7 +1,7 @@
 /*
  * The x86 targets: initialisation, reset, events, and what boards and devices may ask of the CPU
- * (core/x86-intc.h). Intel SDM volume 3, chapter 10 (processor management): states after power-up and
- * INIT; chapter 6.9: priority of events.
+ * (core/x86-intc.h). Intel SDM volume 3, chapter 10 (processor management): states after power-up
+ * and INIT; chapter 6.9: priority of events.
  */
 #include "core/log.h"
 #include "core/machine.h"
@@ -24,7 +24,9 @@ static unsigned mmu_index(uint64_t mode)
 
 static void set_align_fault(VCpu *cpu, uint64_t vaddr, JitAccess access, unsigned mmu)
 {
-    x86_set_exc(x86(cpu), EXC_AC, EV_FAULT, true, 0);
+    /* Without #AC enabled, only operands of SSE instructions must be aligned; with it, those
+     * are checked by a helper (x86_tr_load_vec). */
+    x86_set_exc(x86(cpu), x86_mode(cpu) & M_ALIGN ? EXC_AC : EXC_GP, EV_FAULT, true, 0);
 }
 
 /* ---- events ---- */

@@ -139,9 +139,14 @@ void x86_tr_mem_check(Tr *t, IrVal addr, unsigned bytes, bool write)
     }
 }
 
-/* Unaligned is #GP(0), whatever EFLAGS.AC says: JitTarget.set_align_fault sees the 16 bytes. */
-static unsigned aligned_memop(Tr *t)
+/* A 16-byte operand must be aligned: #GP(0), which JitTarget.set_align_fault raises unless #AC is
+ * in force. */
+static unsigned aligned_memop(Tr *t, IrVal addr)
 {
+    if (tr_mode(t, M_ALIGN)) {
+        ir_call1(t->b, &x86_hd_sse_align, addr);
+        return tr_memop(t, 16);
+    }
     return tr_memop(t, 16) | IRM_ALIGN;
 }
 
@@ -153,7 +158,7 @@ IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
         return ir_vfromi(t->b, IR_I32, IRVOP_MOVD_FROMI, 0, tr_ld(t, size, addr), 0);
     case 16:
         x86_tr_mem_check(t, addr, 16, false);
-        return ir_qld(t->b, IR_V128, aligned_memop(t), addr);
+        return ir_qld(t->b, IR_V128, aligned_memop(t, addr), addr);
     case SM_U16:
         return tr_ldv(t, addr, 16);
     default:
@@ -165,7 +170,7 @@ static void store_vec(Tr *t, IrVal addr, IrVal v, unsigned size)
 {
     if (size == 16) {
         x86_tr_mem_check(t, addr, 16, true);
-        ir_qst(t->b, IR_V128, aligned_memop(t), addr, v);
+        ir_qst(t->b, IR_V128, aligned_memop(t, addr), addr, v);
     } else {
         tr_stv(t, addr, v, size == SM_U16 ? 16 : size);
     }

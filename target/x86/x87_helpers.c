@@ -470,14 +470,43 @@ static unsigned store_bytes(unsigned kind)
     }
 }
 
-/* A store that runs on the host with everything loaded, undone if the guest's page faults. */
+/* What an x87 instruction changes. */
+typedef struct FpuRegs {
+    X86Fpr fpr[8];
+    uint16_t fstat;
+    uint8_t ftop, ftag_empty;
+} FpuRegs;
+
+static void get_regs(const X86Cpu *c, FpuRegs *r)
+{
+    memcpy(r->fpr, c->fpr, sizeof r->fpr);
+    r->fstat = c->fstat;
+    r->ftop = c->ftop;
+    r->ftag_empty = c->ftag_empty;
+}
+
+static void set_regs(X86Cpu *c, const FpuRegs *r)
+{
+    memcpy(c->fpr, r->fpr, sizeof r->fpr);
+    c->fstat = r->fstat;
+    c->ftop = r->ftop;
+    c->ftag_empty = r->ftag_empty;
+}
+
+/* A store that runs on the host with everything loaded. The write to guest memory may leave this
+ * function, to run the instruction again: the state changes only after it. */
 static void store_checked(X86Cpu *c, uint16_t raw, uint64_t addr, unsigned bytes)
 {
     uint8_t buf[16] = {0};
+    FpuRegs before, after;
 
     jit_probe(&c->vcpu, addr, bytes, JIT_WRITE, x86_mmu_data(c));
+    get_regs(c, &before);
     if (x86_fpu_host_mem(c, raw, buf)) {
+        get_regs(c, &after);
+        set_regs(c, &before);
         x86_guest_write(c, addr, buf, bytes);
+        set_regs(c, &after);
     }
 }
 

@@ -6,6 +6,9 @@
 #include "target/x86/simd.h"
 #include "tests/cpu/x86-exec.h"
 #include "tests/cpu/x86-native.c.inc"
+#ifndef X86_EXEC_EXTERNAL
+#include "tests/cpu/x86-exec.c.inc"
+#endif
 
 #include <glib.h>
 #include <stdio.h>
@@ -162,15 +165,6 @@ static void rnd_f80(uint64_t *mant, uint16_t *exp)
     }
 }
 
-static void rnd_bytes(void *p, unsigned n)
-{
-    uint8_t *b = p;
-
-    while (n--) {
-        *b++ = rnd();
-    }
-}
-
 /* 16 bytes: floats, doubles, integers, bytes near each other. */
 static void rnd_vec(uint64_t q[2])
 {
@@ -223,7 +217,7 @@ static void rnd_x87(X86NFx *fx, bool unmasked)
     }
     fx->ftw = one_in(3) ? rnd() : 0xff;
     if (one_in(2)) { /* room for a load */
-        fx->ftw &= ~(1 << ((fx->fsw >> 11) + 7 & 7));
+        fx->ftw &= ~(1 << (((fx->fsw >> 11) + 7) & 7));
     }
     for (unsigned i = 0; i < 8; i++) {
         memset(&fx->st[i], 0, 16);
@@ -270,7 +264,7 @@ static void rnd_state(X86NState *s)
 
 /* ---- instruction forms ---- */
 
-typedef enum { K_TABLE, K_X87, K_GRP15, K_OTHER } Kind;
+typedef enum { K_TABLE, K_X87, K_GRP15, K_XSAVE, K_OTHER } Kind;
 
 typedef struct Form {
     Kind kind;
@@ -278,7 +272,7 @@ typedef struct Form {
     int reg;              /* ModRM.reg & 7 that it needs, or -1 */
     int mem;              /* 1 memory only, 0 register only, -1 both */
     bool imm;
-    uint8_t rm;           /* ModRM for K_X87 register forms */
+    uint8_t rm; /* ModRM for K_X87 register forms */
     const SimdOp *o;
     char name[40];
 } Form;
@@ -341,6 +335,10 @@ static GArray *make_forms(void)
     }
     {
         static const Form others[] = {
+            {K_XSAVE, 1, 0xae, 0, 4, 1, false, 0, NULL, "xsave"},
+            {K_XSAVE, 1, 0xae, 0, 5, 1, false, 0, NULL, "xrstor"},
+            {K_XSAVE, 1, 0xae, 0, 6, 1, false, 0, NULL, "xsaveopt"},
+            {K_XSAVE, 1, 0xc7, 0, 4, 1, false, 0, NULL, "xsavec"},
             {K_OTHER, 0, 0x9b, 0, -1, 2, false, 0, NULL, "fwait"},
             {K_OTHER, 1, 0x77, 0, -1, 2, false, 0, NULL, "emms"},
             {K_OTHER, 1, 0xc3, 0, -1, -1, false, 0, NULL, "movnti"},
@@ -375,7 +373,7 @@ static unsigned encode(const Form *f, uint8_t *p, uint8_t *disp_out)
     rex |= one_in(3) ? 8 : 0;
     rex |= f->kind != K_X87 && one_in(2) ? 4 : 0;
     rex |= !mem && one_in(2) ? 1 : 0;
-    if (f->kind == K_GRP15 && !one_in(4)) {
+    if ((f->kind == K_GRP15 || f->kind == K_XSAVE) && !one_in(4)) {
         rex |= 8;
     }
     if (rex != 0x40 || one_in(8)) {
@@ -389,6 +387,9 @@ static unsigned encode(const Form *f, uint8_t *p, uint8_t *disp_out)
     }
     *p++ = f->op;
     *disp_out = 0;
+    if (f->kind == K_XSAVE && !one_in(8)) {
+        disp = 0; /* the operand is 64-byte aligned */
+    }
     if (f->o && f->o->ext == XF_SHA) {
         disp &= 0x30; /* AMD CPUs do not insist on alignment here */
     }
@@ -427,8 +428,9 @@ static bool is_comi(const Form *f)
            f->rm < 0xf8;
 }
 
-/* Flags after #XM that are not modelled: PE with unmasked underflow says whether the result would
- * be inexact with unbounded exponent; the dot products check for exceptions step by step. */
+/* Flags after #XM that are not modelled: PE with unmasked overflow or underflow says whether the
+ * result would be inexact with unbounded exponent; the dot products check for exceptions step by
+ * step. */
 static uint32_t unsure_mxcsr(const Form *f, const X86NState *n)
 {
     if (n->trap != 19) {
@@ -437,7 +439,7 @@ static uint32_t unsure_mxcsr(const Form *f, const X86NState *n)
     if (f->o && f->map == 3 && (f->op == 0x40 || f->op == 0x41)) {
         return 0x3f;
     }
-    return n->fx.mxcsr & 1 << 11 ? 0 : 0x20;
+    return (n->fx.mxcsr & 0xc00) == 0xc00 ? 0 : 0x20;
 }
 
 static void diff_state(const Form *f, const X86NState *n, const X86NState *e, GString *why)
@@ -506,7 +508,7 @@ static void normalise_mem(const Form *f, const uint8_t *code, uint8_t *mem, unsi
     uint8_t *p = mem + (X86N_OPERAND - X86N_DATA) + disp;
     bool env = f->kind == K_X87 && f->mem == 1 && f->reg == 6 && (f->op == 0xd9 || f->op == 0xdd);
 
-    if (f->kind == K_GRP15 && f->reg == 0) {
+    if ((f->kind == K_GRP15 && f->reg == 0) || f->kind == K_XSAVE) {
         memset(p + 6, 0, 18);   /* FOP, FIP, FDP: AMD CPUs save them only after exceptions */
         memset(p + 28, 0, 4);   /* MXCSR_MASK */
         memset(p + 416, 0, 96); /* reserved and available */
@@ -536,6 +538,21 @@ static void fill_mem(const Form *f, uint8_t *mem, unsigned disp)
             uint32_t v = one_in(8) ? rnd() : s.fx.mxcsr;
             memcpy(mem + disp, &v, 4);
         }
+    } else if (f->kind == K_XSAVE) {
+        uint64_t header[8] = {rnd() & 3};
+        rnd_state(&s);
+        memcpy(mem, &s.fx, 512);
+        if (one_in(3)) { /* compact form */
+            header[1] = 1ull << 63 | (header[0] | (rnd() & 3));
+        }
+        if (one_in(6)) { /* a bit that must not be set */
+            unsigned i = below(8);
+            header[i] |= 1ull << (i < 2 ? 20 + below(40) : below(64));
+        }
+        if (one_in(8)) {
+            ((X86NFx *)mem)->mxcsr = rnd();
+        }
+        memcpy(mem + 512, header, sizeof header);
     } else if (f->kind == K_X87) {
         uint64_t mant;
         uint16_t exp;
@@ -556,7 +573,8 @@ typedef struct Totals {
     unsigned forms, cases, bad, traps;
 } Totals;
 
-static bool run_case(const Form *f, const X86Exec *x, Totals *tot)
+/* One encoding, with some different states. False: a mismatch, which was described. */
+static bool run_cases(const Form *f, const X86Exec *x, unsigned n, Totals *tot)
 {
     static X86NState in, nat, emu;
     static uint8_t before[X86N_DATA_SIZE], after[X86N_DATA_SIZE], got[X86N_DATA_SIZE];
@@ -564,29 +582,36 @@ static bool run_case(const Form *f, const X86Exec *x, Totals *tot)
     uint8_t *mem = (uint8_t *)X86N_DATA;
     g_autoptr(GString) why = g_string_new(NULL);
     unsigned len = encode(f, code, &disp);
+    uint64_t at = x86n_place(code, len);
 
-    rnd_state(&in);
-    fill_mem(f, mem, disp);
-    memcpy(before, mem, sizeof before);
-    x86n_run(code, len, &in, &nat);
-    memcpy(after, mem, sizeof after);
-    memcpy(mem, before, sizeof before);
-    x->run(code, len, &in, &emu);
-    memcpy(got, mem, sizeof got);
-    tot->cases++;
-    tot->traps += nat.trap >= 0;
-    normalise_mem(f, code, after, disp);
-    normalise_mem(f, code, got, disp);
-    diff_state(f, &nat, &emu, why);
-    for (unsigned i = 0; i < sizeof got; i++) {
-        if (after[i] != got[i]) {
-            g_string_append_printf(why, " mem[%d] %02x, got %02x;",
-                                   (int)(i - (X86N_OPERAND - X86N_DATA)), after[i], got[i]);
+    for (; n; n--) {
+        rnd_state(&in);
+        if (f->kind == K_XSAVE) { /* the host has more components than the guest */
+            in.gpr[0] &= 3;
+            in.gpr[2] = 0;
         }
-    }
-    if (why->len) {
-        describe(f, code, len, &in, before + (X86N_OPERAND - X86N_DATA), x->name, why->str);
-        return false;
+        fill_mem(f, mem, disp);
+        memcpy(before, mem, sizeof before);
+        x86n_run(at, &in, &nat);
+        memcpy(after, mem, sizeof after);
+        memcpy(mem, before, sizeof before);
+        x->run(at, len, &in, &emu);
+        memcpy(got, mem, sizeof got);
+        tot->cases++;
+        tot->traps += nat.trap >= 0;
+        normalise_mem(f, code, after, disp);
+        normalise_mem(f, code, got, disp);
+        diff_state(f, &nat, &emu, why);
+        for (unsigned i = 0; i < sizeof got; i++) {
+            if (after[i] != got[i]) {
+                g_string_append_printf(why, " mem[%d] %02x, got %02x;",
+                                       (int)(i - (X86N_OPERAND - X86N_DATA)), after[i], got[i]);
+            }
+        }
+        if (why->len) {
+            describe(f, code, len, &in, before + (X86N_OPERAND - X86N_DATA), x->name, why->str);
+            return false;
+        }
     }
     return true;
 }
@@ -607,8 +632,8 @@ static void test_forms(gconstpointer arg)
             continue;
         }
         tot.forms++;
-        for (unsigned r = 0; r < rounds && bad < 3; r++) {
-            bad += !run_case(f, x, &tot);
+        for (unsigned r = 0; r < rounds && bad < 3; r += 4) {
+            bad += !run_cases(f, x, 4, &tot);
         }
         tot.bad += bad > 0;
     }
@@ -616,6 +641,76 @@ static void test_forms(gconstpointer arg)
                    tot.traps, tot.bad);
     g_array_free(forms, true);
     g_assert_cmpuint(tot.bad, ==, 0);
+}
+
+/* ---- arbitrary encodings: what is undefined, which prefixes count ---- */
+
+static bool fuzzed_opcode(unsigned map, unsigned op)
+{
+    switch (map) {
+    case 1:
+        /* 78, 79: SSE4A; 0F FF is UD0; 77 is EMMS only without prefix */
+        return (op >= 0x10 && op <= 0x17) || (op >= 0x28 && op <= 0x2f && op != 0x2b) ||
+               (op >= 0x50 && op <= 0x7f && op != 0x77 && op != 0x78 && op != 0x79) ||
+               (op >= 0xc2 && op <= 0xc6) || (op >= 0xd0 && op < 0xff);
+    case 2: /* CF: GFNI; 80…82: VMX */
+        return op < 0x80 || (op >= 0xc8 && op < 0xcf) || (op >= 0xd0 && op < 0xe0);
+    default: /* CE, CF: GFNI */
+        return op != 0xce && op != 0xcf;
+    }
+}
+
+static void test_encodings(gconstpointer arg)
+{
+    static X86NState in, nat, emu;
+    static uint8_t before[X86N_DATA_SIZE], after[X86N_DATA_SIZE];
+    const X86Exec *x = arg;
+    uint8_t *mem = (uint8_t *)X86N_DATA;
+    g_autoptr(GString) why = g_string_new(NULL);
+    Form f = {K_OTHER, .name = "any"};
+    unsigned bad = 0, defined = 0, n = x->rounds * 300;
+    uint64_t at;
+
+    for (unsigned i = 0; i < n && bad < 20; i++) {
+        uint8_t code[16], *p = code;
+        unsigned map = 1 + below(3), op = rnd() & 0xff;
+
+        while (!fuzzed_opcode(map, op)) {
+            op = rnd() & 0xff;
+        }
+        for (unsigned k = below(3); k; k--) {
+            *p++ = (const uint8_t[]){0x66, 0xf2, 0xf3, 0x66, 0xf3, 0x2e}[below(6)];
+        }
+        if (one_in(2)) {
+            *p++ = 0x40 | (rnd() & 0xe);
+        }
+        *p++ = 0x0f;
+        if (map > 1) {
+            *p++ = map == 2 ? 0x38 : 0x3a;
+        }
+        *p++ = op;
+        *p++ = one_in(2) ? 0xc0 | (rnd() & 0x3f) : 0x07 | (rnd() & 0x38);
+        *p++ = 0x90; /* an immediate, or NOP */
+        rnd_state(&in);
+        in.gpr[0] = X86N_OPERAND;
+        fill_mem(&f, mem, 0);
+        memcpy(before, mem, sizeof before);
+        at = x86n_place(code, p - code);
+        x86n_run(at, &in, &nat);
+        memcpy(after, mem, sizeof after);
+        memcpy(mem, before, sizeof before);
+        x->run(at, p - code, &in, &emu);
+        defined += nat.trap != 6;
+        if ((nat.trap == 6) != (emu.trap == 6)) {
+            g_string_printf(why, " trap %d, got %d", nat.trap, emu.trap);
+            describe(&f, code, p - code, &in, before + 0x800, x->name, why->str);
+            bad++;
+        }
+        memcpy(mem, before, sizeof before);
+    }
+    g_test_message("%s: %u encodings, %u defined", x->name, n, defined);
+    g_assert_cmpuint(bad, ==, 0);
+    g_assert_cmpuint(defined, >, n / 10);
 }
 
 int main(int argc, char **argv)
@@ -627,7 +722,9 @@ int main(int argc, char **argv)
     x86n_init();
     for (const X86Exec *const *x = x86_execs(); *x; x++) {
         g_autofree char *path = g_strdup_printf("/x86/simd/%s", (*x)->name);
+        g_autofree char *path2 = g_strdup_printf("/x86/simd/encodings/%s", (*x)->name);
         g_test_add_data_func(path, *x, test_forms);
+        g_test_add_data_func(path2, *x, test_encodings);
     }
     return g_test_run();
 }

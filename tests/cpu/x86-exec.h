@@ -7,8 +7,9 @@
 typedef struct X86Exec {
     const char *name;
     unsigned rounds; /* cases per form, by default */
-    /* As x86n_run(): guest memory at X86N_DATA is read from and written to there. */
-    void (*run)(const uint8_t *code, unsigned len, const X86NState *in, X86NState *out);
+    /* As x86n_run(): the code is that at @at in this process, @len bytes; guest memory at
+     * X86N_DATA is read from and written to there. */
+    void (*run)(uint64_t at, unsigned len, const X86NState *in, X86NState *out);
 } X86Exec;
 
 /* NULL-terminated. */

@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 enum {
-    X86N_CODE = 0x100000, /* one page */
+    X86N_CODE = 0x1000000,
+    X86N_CODE_SIZE = 0x6000000,
     X86N_DATA = 0x200000, /* two pages */
     X86N_DATA_SIZE = 0x2000,
     X86N_OPERAND = X86N_DATA + 0x800,
@@ -50,7 +51,9 @@ typedef struct X86NState {
 } X86NState;
 
 void x86n_init(void);
-/* Run @len bytes of code from @in to @out; they are at X86N_CODE. A trap ends it. */
-void x86n_run(const uint8_t *code, unsigned len, const X86NState *in, X86NState *out);
+/* Put code where it can run. Each piece has an address of its own. */
+uint64_t x86n_place(const uint8_t *code, unsigned len);
+/* Run the code at @at from @in to @out. A trap ends it. */
+void x86n_run(uint64_t at, const X86NState *in, X86NState *out);
 
 #endif

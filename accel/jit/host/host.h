@@ -29,6 +29,9 @@ void jit_host_patch(uint8_t *rw, const uint8_t *rx, const void *target);
 void jit_host_pins(const JitTarget *t, const JitOpts *o, bool *pinned);
 /* IRVF_* features that the host has (SSE3… AES, CLMUL, SHA). */
 uint32_t jit_host_features(void);
+/* Guest sticky flags into the state; on leaving a helper by jump also put the guest's MXCSR back. */
+void jit_host_fp_sync(JitCpu *j);
+void jit_host_fp_unwind(JitCpu *j, bool host_fp);
 /* Swap in the host's MXCSR, returning the present one; and back. */
 uint32_t jit_host_fp_begin(void);
 void jit_host_fp_end(uint32_t saved);

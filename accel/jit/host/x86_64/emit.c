@@ -1388,7 +1388,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
     for (unsigned i = 0; i < b->n_labels; i++) {
         g->labels[i].n = 0;
     }
-    jit_live(b, &g->live, g->pinned, j->o->inplace);
+    jit_live(b, &g->live, j->o->inplace);
     ra_begin(g);
     for (unsigned n = 0; n < b->n_insns; n++) {
         const IrInsn *in = &b->insns[n];

@@ -759,7 +759,7 @@ IrVal ra_target(JitGen *g, IrVal d)
 {
     Val *x = &g->v[d];
 
-    if (g->hint && x->kind != IRV_GLOBAL && g->j->o->inplace) {
+    if (g->hint && x->kind != IRV_GLOBAL && g->v[g->hint].pinned) {
         return g->hint;
     }
     return x->kind == IRV_GLOBAL && x->pinned ? d : 0;
@@ -770,9 +770,18 @@ int ra_dst(JitGen *g, IrVal d, IrVal reuse)
     Val *x = &g->v[d];
     int r;
 
-    if (g->hint && x->kind != IRV_GLOBAL && g->j->o->inplace) {
+    if (g->hint && x->kind != IRV_GLOBAL && g->v[g->hint].pinned) {
         ra_before_write(g, g->hint);
         return g->v[g->hint].reg;
+    }
+    if (g->hint && g->hint == reuse && g->v[reuse].reg >= 0 && ra_is_int(&g->v[reuse])) {
+        /* About to be overwritten: the copy's register can be had; the state has the value. */
+        r = g->v[reuse].reg;
+        g->reg_val[r] = 0;
+        g->v[reuse].reg = -1;
+        ra_lock(g, r);
+        g->hint = 0;
+        return r;
     }
     g->hint = 0;
     if (x->kind == IRV_GLOBAL && x->pinned) {

@@ -49,6 +49,36 @@ static void load_x(JitGen *g, int dst, Opd o)
     }
 }
 
+/* Operations whose memory form means something else than the register form. */
+static bool needs_reg(unsigned vop)
+{
+    switch (vop) {
+    case IRVOP_MOVSS:
+    case IRVOP_MOVSD:
+    case IRVOP_MOVHLPS:
+    case IRVOP_MOVLHPS:
+    case IRVOP_INSERTPS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Register for the result of an operation on @a: a guest register that is overwritten keeps the
+ * register of its copy. */
+static int dst_for(JitGen *g, IrVal d, IrVal a)
+{
+    IrVal r = ra_root(g, a);
+
+    if (r == d && g->v[d].kind == IRV_GLOBAL) {
+        ra_before_write(g, d);
+        if (g->v[d].reg >= 0) {
+            return g->v[d].reg;
+        }
+    }
+    return ra_dst_x(g, d, r);
+}
+
 /* Scalars and halves: the memory form reads fewer bytes than the value has; all of them are in
  * the value's home, so a memory operand is always right. */
 static void emit_vop(JitGen *g, const IrInsn *in)
@@ -60,17 +90,17 @@ static void emit_vop(JitGen *g, const IrInsn *in)
 
     if (r->flags & IRVF_HAS_EXT) { /* shift by immediate: in place on a */
         oa = ra_xopd(g, in->a);
-        dst = ra_dst_x(g, in->d, ra_root(g, in->a));
+        dst = dst_for(g, in->d, in->a);
         load_x(g, dst, oa);
         x_rr(&g->a, row_opc(r), (r->flags >> IRVF_EXT_SHIFT) & 7, dst);
         a8(&g->a, in->imm);
         ra_done_x(g, in->d, dst);
         return;
     }
-    ob = ra_xopd(g, in->b);
+    ob = needs_reg(in->extra) ? (Opd){.reg = ra_xmm(g, in->b)} : ra_xopd(g, in->b);
     if (reads_a) {
         oa = ra_xopd(g, in->a);
-        dst = ra_dst_x(g, in->d, ra_root(g, in->a));
+        dst = dst_for(g, in->d, in->a);
         if (!ob.mem && ob.reg == dst && (oa.mem || oa.reg != dst)) {
             movaps(g, G_XMM_SCRATCH, ob.reg);
             ob.reg = G_XMM_SCRATCH;
@@ -134,22 +164,22 @@ static void emit_vtoi(JitGen *g, const IrInsn *in)
     }
     /* Results of 32-bit forms are zero-extended by the host. */
     ra_done(g, in->d, dst, !w);
-    if (!valid || !(r->flags & IRVF_FP)) {
-        g->hf.valid = g->hf.valid && valid;
+    if (!valid) {
+        hf_clobber(g);
     }
 }
 
 static void emit_vfromi(JitGen *g, const IrInsn *in)
 {
     const VopRow *r = &rows[in->extra];
-    uint32_t w = (r->flags & IRVF_REXW_BY_TYPE) && g->b->vals[in->b].type == IR_I64 ? XW : 0;
+    uint32_t w = (r->flags & IRVF_REXW_BY_TYPE) && in->type == IR_I64 ? XW : 0;
     bool reads_a = in->a && !(r->flags & IRVF_ONE);
     int i = ra_reg(g, in->b), dst;
     Opd oa = {0};
 
     if (reads_a) {
         oa = ra_xopd(g, in->a);
-        dst = ra_dst_x(g, in->d, ra_root(g, in->a));
+        dst = dst_for(g, in->d, in->a);
         load_x(g, dst, oa);
     } else {
         dst = ra_dst_x(g, in->d, 0);
