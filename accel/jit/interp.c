@@ -167,11 +167,14 @@ static void run_call(JitCpu *j, const IrInsn *in)
     if (h->flags & IRH_HOSTFP) {
         jit_host_fp_sync(j);
         fp = jit_host_fp_begin();
+        jit_hot(j->cpu)->mxcsr_tmp = fp;
+        j->interp_host_fp = true;
     }
     r = ((uint64_t(*)(void *, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t))h->fn)(
         j->cpu, a[0], a[1], a[2], a[3], a[4]);
     if (h->flags & IRH_HOSTFP) {
         jit_host_fp_end(fp);
+        j->interp_host_fp = false;
     }
     set(j, in->d, r);
 }
@@ -359,4 +362,10 @@ unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0)
             run_simple(j, in);
         }
     }
+}
+
+void jit_interp_free(JitCpu *j)
+{
+    g_free(j->interp);
+    j->interp = NULL;
 }

@@ -128,6 +128,7 @@ struct JitBlock {
 /* A RAM page that blocks were translated from. */
 typedef struct JitCodePage {
     uint64_t ram_page;
+    uint8_t *dirty; /* its dirty byte */
     JitBlock *blocks;
     struct JitCodePage *next;
 } JitCodePage;
@@ -140,6 +141,7 @@ typedef struct JitSegment {
     size_t meta_used, meta_size;
 } JitSegment;
 
+enum { JIT_NO_CTX = 0x7fff }; /* an id that no block is entered under */
 enum { JIT_SEGMENTS = 16, JIT_HASH_BITS = 16, JIT_PAGE_HASH_BITS = 12 };
 
 /* IR as the interpreter keeps it. */
@@ -288,9 +290,8 @@ typedef struct JitCpu {
     JitCtx ctx[16];
     uint32_t next_ctx;
     uint64_t ctx_mode; /* of hot->ctx */
-    uint32_t ctx_gen;
-    GHashTable *ctx_ids;
-    const void *thunk_link, *thunk_exit[8], *thunk_slow[2], *thunk_call[8];
+    uint32_t evictions;
+    const void *thunk_link, *thunk_exit[8], *thunk_slow[2], *thunk_call[8], *thunk_empty;
     void *thunk_enter;
 
     /* Running */
@@ -298,10 +299,11 @@ typedef struct JitCpu {
     JitBlock *interp_block; /* while the interpreter runs */
     struct IrInterp *interp;
     uint64_t *frame;       /* saved registers, slots: frame_sp */
-    unsigned leave_reason;
-    unsigned single;       /* translate one instruction next */
+    bool interp_host_fp;   /* a helper with IRH_HOSTFP runs below the interpreter */
+    bool single;           /* translate one instruction next */
     bool at_break;         /* stopped on a breakpoint: step over it */
-    uint64_t break_hash;
+    uint64_t break_pc, break_hash;
+    bool attached;         /* view and listener exist */
     jmp_buf unwind;        /* of the loop */
     IrBlock *ir;
     JitGen *gen;
@@ -386,13 +388,18 @@ void jit_view_update(JitCpu *j);
 bool jit_cache_init(JitCpu *j, GError **err);
 void jit_cache_fini(JitCpu *j);
 /* The block at the state's pc in the present mode; translates it if need be. */
-JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode);
+JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step);
 JitBlock *jit_block_by_host(JitCpu *j, const void *host);
 void jit_block_invalidate(JitCpu *j, JitBlock *b);
 void jit_cache_flush(JitCpu *j);
 /* Bytes of a RAM page are about to be (@store by this vCPU) or were written. */
 void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, bool store);
 void *jit_link(VCpu *cpu, const void *stub_ret);
+/* A debugger's breakpoint at this linear address? */
+bool jit_is_break(JitCpu *j, uint64_t linear);
+/* Another vCPU may have write fast paths to this new code page. */
+void jit_others_protect(JitCpu *j, const JitPageEntry *e);
+extern const MemAccelHooks jit_mem_hooks; /* opaque is the JitMachine */
 /* Make the context of the present fetch generation and @mode current. */
 void jit_ctx_set(JitCpu *j, uint64_t mode);
 void jit_fetch_flush(JitCpu *j);
@@ -418,6 +425,7 @@ void ir_code_free(IrCode *c);
 unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0);
 /* A fault inside: pc and flags of the instruction. */
 void jit_interp_restore(JitCpu *j);
+void jit_interp_free(JitCpu *j);
 /* One vector operation on memory operands, by host instruction. a, b, d: 16 bytes. */
 uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm, void *d,
                      const void *a, const void *b, uint64_t i);

@@ -21,6 +21,20 @@ enum {
 
     SVR_ENABLE = 1 << 8,
     SVR_NO_FOCUS = 1 << 9,
+
+    LVT_REMOTE_IRR = 1 << 14,
+    LVT_LEVEL = 1 << 15,
+    LVT_MASKED = 1 << 16,
+
+    ESR_SEND_VECTOR = 1 << 5,
+    ESR_RECEIVED_VECTOR = 1 << 6,
+    ESR_REGISTER = 1 << 7,
+};
+
+/* Writable bits of each entry. */
+static const uint32_t lapic_lvt_writable[LVT_COUNT] = {
+    [LVT_TIMER] = 0x000700ff, [LVT_THERMAL] = 0x000107ff, [LVT_PERF] = 0x000107ff,
+    [LVT_LINT0] = 0x0001a7ff, [LVT_LINT1] = 0x0001a7ff,   [LVT_ERROR] = 0x000100ff,
 };
 
 struct Lapic {
@@ -92,10 +106,45 @@ uint8_t lapic_arbitration_priority(const Lapic *l);
 /* A level on LINT0 or LINT1 (INTR and NMI of a disabled APIC). */
 void lapic_set_lint(Lapic *l, unsigned n, bool level);
 
-/* ---- lapic.c; lock not held ---- */
+/* Vectors are bits 0…255 of 8 words. */
+static inline bool lapic_test_bit(const uint32_t set[8], uint8_t v)
+{
+    return set[v / 32] >> (v % 32) & 1;
+}
+static inline void lapic_set_bit(uint32_t set[8], uint8_t v, bool on)
+{
+    if (on) {
+        set[v / 32] |= 1u << (v % 32);
+    } else {
+        set[v / 32] &= ~(1u << (v % 32));
+    }
+}
+int lapic_top_vector(const uint32_t set[8]); /* -1: empty */
+uint8_t lapic_tpr(const Lapic *l);           /* needs no lock */
+uint8_t lapic_processor_priority(const Lapic *l);
+/* Make VCPU_IRQ what the registers say. After every change. */
+void lapic_update_out(Lapic *l);
+/* A fixed interrupt arrives; false if the vector is illegal. */
+bool lapic_request(Lapic *l, uint8_t vector, bool level);
+void lapic_error(Lapic *l, uint32_t bit);
+/* LINT pin @n rose, or its entry changed. */
+void lapic_lint_event(Lapic *l, unsigned n, bool rose);
+void lapic_reset_registers(Lapic *l);
+/* Deliver what the timer owes. */
+void lapic_timer_poll(Lapic *l);
+void lapic_timer_arm(Lapic *l);
+uint32_t lapic_timer_count(Lapic *l);
+void lapic_write_initial_count(Lapic *l, uint32_t val);
+void lapic_write_divide(Lapic *l, uint32_t val);
+void lapic_write_deadline(Lapic *l, uint64_t val);
+void lapic_write_timer_lvt(Lapic *l, uint32_t val);
+
+/* ---- lapic_regs.c; lock not held ---- */
 
 uint32_t lapic_mmio_read(Lapic *l, uint64_t off);
 void lapic_mmio_write(Lapic *l, uint64_t off, uint32_t val);
+bool lapic_msr_read(void *lapic, uint32_t msr, uint64_t *val);
+bool lapic_msr_write(void *lapic, uint32_t msr, uint64_t val);
 
 /* ---- lapic_bus.c; no APIC lock held ---- */
 

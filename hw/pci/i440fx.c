@@ -44,13 +44,12 @@ enum {
 #define VGA_BASE 0xa0000u
 #define VGA_SIZE 0x20000u
 #define PCI_MEM_SIZE (1ull << 52)
-#define PC_LOW_RAM_MIN 0x100000u
+#define MIB 0x100000u
 
 typedef struct PamSegment {
     I440Fx *host;
     uint32_t addr, size;
-    MemRegion pci;    /* reads and writes to PCI */
-    MemRegion ram_ro; /* reads from DRAM; writes reach PCI, where nothing takes them */
+    MemRegion ram;    /* reads from DRAM; read only: writes reach PCI, where nothing takes them */
     MemRegion shadow; /* reads from PCI, writes to DRAM: copying a ROM onto itself */
 } PamSegment;
 
@@ -65,7 +64,9 @@ struct I440Fx {
     I440FxFunction *function;
     MemRegion *smm_root;
     MemSpace *pci_space; /* pci_mem alone */
-    MemRegion pci_mem, low_ram, high_ram, vga, smram, ports;
+    MemRegion pci_mem, ports;
+    /* RAM at 0, 1 MiB and 4 GiB; at a0000h when SMRAM is open; the same for CPUs in SMM */
+    MemRegion low_ram, mid_ram, high_ram, open_ram, smram;
     PamSegment pam[PAM_SEGMENTS];
     PcMemoryLayout layout;
     uint32_t config_address;
@@ -116,12 +117,12 @@ static void update_map(I440Fx *s)
     for (unsigned i = 0; i < PAM_SEGMENTS; i++) {
         PamSegment *p = &s->pam[i];
         unsigned mode = pam_nibble(c, i);
-        mem_region_set_enabled(&p->pci, mode == 0);
-        mem_region_set_enabled(&p->ram_ro, mode == PAM_READ);
+        mem_region_set_enabled(&p->ram, mode & PAM_READ);
+        mem_region_set_readonly(&p->ram, !(mode & PAM_WRITE));
         mem_region_set_enabled(&p->shadow, mode == PAM_WRITE);
     }
     bool enabled = c[REG_SMRAM] & SMRAM_ENABLE;
-    mem_region_set_enabled(&s->vga, !(enabled && (c[REG_SMRAM] & SMRAM_OPEN)));
+    mem_region_set_enabled(&s->open_ram, enabled && (c[REG_SMRAM] & SMRAM_OPEN));
     if (s->smm_root) {
         mem_region_set_enabled(&s->smram, enabled);
     }
@@ -155,15 +156,12 @@ static void add_pam(I440Fx *s, unsigned i, uint32_t addr, uint32_t size)
     p->host = s;
     p->addr = addr;
     p->size = size;
-    mem_region_init_alias(&p->pci, "pam-pci", &s->pci_mem, addr, size);
-    mem_region_init_alias(&p->ram_ro, "pam-ram-ro", ram, addr, size);
+    mem_region_init_alias(&p->ram, "pam-ram", ram, addr, size);
     mem_region_init_io(&p->shadow, "pam-shadow", &shadow_ops, p, size);
-    mem_region_set_readonly(&p->ram_ro, true);
-    mem_region_set_enabled(&p->ram_ro, false);
+    mem_region_set_enabled(&p->ram, false);
     mem_region_set_enabled(&p->shadow, false);
-    mem_region_add(root, &p->pci, addr, 1);
-    mem_region_add(root, &p->ram_ro, addr, 1);
-    mem_region_add(root, &p->shadow, addr, 1);
+    mem_region_add(root, &p->ram, addr, 0);
+    mem_region_add(root, &p->shadow, addr, 0);
 }
 
 static void add_memory(I440Fx *s)
@@ -174,14 +172,17 @@ static void add_memory(I440Fx *s)
 
     mem_transaction_begin();
     mem_region_add(root, &s->pci_mem, 0, -1);
-    mem_region_init_alias(&s->low_ram, "ram-below-4g", m->ram, 0, l->below_4g);
+    mem_region_init_alias(&s->low_ram, "ram-low", m->ram, 0, VGA_BASE);
     mem_region_add(root, &s->low_ram, 0, 0);
+    mem_region_init_alias(&s->mid_ram, "ram-below-4g", m->ram, MIB, l->below_4g - MIB);
+    mem_region_add(root, &s->mid_ram, MIB, 0);
     if (l->above_4g) {
         mem_region_init_alias(&s->high_ram, "ram-above-4g", m->ram, l->below_4g, l->above_4g);
         mem_region_add(root, &s->high_ram, PC_HIGH_RAM, 0);
     }
-    mem_region_init_alias(&s->vga, "vga-window", &s->pci_mem, VGA_BASE, VGA_SIZE);
-    mem_region_add(root, &s->vga, VGA_BASE, 1);
+    mem_region_init_alias(&s->open_ram, "smram-open", m->ram, VGA_BASE, VGA_SIZE);
+    mem_region_set_enabled(&s->open_ram, false);
+    mem_region_add(root, &s->open_ram, VGA_BASE, 0);
     if (s->smm_root) {
         mem_region_init_alias(&s->smram, "smram", m->ram, VGA_BASE, VGA_SIZE);
         mem_region_set_enabled(&s->smram, false);
@@ -379,8 +380,7 @@ static void host_unrealize(Device *dev)
     pci_bus_fini(&s->bus);
     mem_transaction_begin();
     for (unsigned i = 0; i < PAM_SEGMENTS; i++) {
-        mem_region_destroy(&s->pam[i].pci);
-        mem_region_destroy(&s->pam[i].ram_ro);
+        mem_region_destroy(&s->pam[i].ram);
         mem_region_destroy(&s->pam[i].shadow);
     }
     if (s->smm_root) {
@@ -389,7 +389,8 @@ static void host_unrealize(Device *dev)
     if (s->layout.above_4g) {
         mem_region_destroy(&s->high_ram);
     }
-    mem_region_destroy(&s->vga);
+    mem_region_destroy(&s->open_ram);
+    mem_region_destroy(&s->mid_ram);
     mem_region_destroy(&s->low_ram);
     mem_region_destroy(&s->ports);
     mem_region_del(&s->pci_mem);
@@ -403,8 +404,8 @@ static bool host_realize(Device *dev, GError **err)
     I440Fx *s = (I440Fx *)dev;
     Machine *m = dev->machine;
 
-    if (s->layout.below_4g < PC_LOW_RAM_MIN) {
-        return fail(err, "a PC needs at least 1 MiB of memory");
+    if (s->layout.below_4g < 2 * MIB) {
+        return fail(err, "a PC needs at least 2 MiB of memory");
     }
     mem_region_init_container(&s->pci_mem, "pci", PCI_MEM_SIZE);
     s->pci_space = mem_space_new("pci", &s->pci_mem);

@@ -400,7 +400,7 @@ static void hpet_reset(Device *dev)
         t->period = 0;
         t->armed = false;
         t->match = 0;
-        t->last = 0;
+        t->last = -MIN_MATCH_NS;
         timer_del(&t->timer);
     }
     update_irq(s);
@@ -411,7 +411,7 @@ static bool timer_post_load(void *obj, GError **err)
     HpetTimer *t = obj;
 
     t->config &= TN_WRITABLE;
-    if (t->last < 0 || t->last > INT64_MAX / 2) {
+    if (t->last < -MIN_MATCH_NS || t->last > INT64_MAX / 2) {
         return fail(err, "The saved state of the hpet is impossible");
     }
     return true;

@@ -257,6 +257,10 @@ static void op_mov_cr_dr(Tr *t)
     t->modrm = tr_u8(t);
     reg = (t->modrm >> 3 & 7) | t->rex_r;
     r = (t->modrm & 7) | t->rex_b;
+    if (!debug && reg == 0 && t->lock && tr_feat(t, FEAT_80000001_ECX, 4)) {
+        reg = 8; /* AMD's way to CR8 outside 64-bit mode */
+        t->lock_ok = true;
+    }
     if (debug ? reg > 7 : (reg > 4 && reg != 8) || reg == 1) {
         tr_ud(t);
         return;

@@ -54,6 +54,15 @@ uint32_t emit_fault(JitGen *g, bool host_fp)
     for (unsigned i = 0; i < f->n_locs; i++) {
         g->locs[g->n_locs++] = vals[i] ? ra_describe(g, vals[i]) : (JitLoc){0};
     }
+    if (f->n_locs && g->n_faults) { /* often the same as before */
+        const JitFault *last = f - 1;
+
+        if (last->n_locs == f->n_locs &&
+            !memcmp(&g->locs[last->locs], &g->locs[f->locs], f->n_locs * sizeof(JitLoc))) {
+            f->locs = last->locs;
+            g->n_locs -= f->n_locs;
+        }
+    }
     return g->n_faults++;
 }
 

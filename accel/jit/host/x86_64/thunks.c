@@ -101,6 +101,20 @@ static void thunk_link(JitGen *g)
     x_rr(&g->a, 0xff, 4, RAX);
 }
 
+/* What empty jump cache entries lead to: rdx is pc ^ ctx. */
+static void thunk_empty(JitGen *g)
+{
+    int32_t d;
+    uint8_t *at;
+
+    g->j->thunk_empty = here(g);
+    x_alu_rm(&g->a, ALU_XOR, 8, RDX, R14, HOT(ctx));
+    x_store(&g->a, true, R14, g->t->pc_off, RDX);
+    at = x_jmp(&g->a);
+    d = (const uint8_t *)g->j->thunk_exit[JIT_EXIT_LOOKUP] - (at + 4 + g->rx);
+    memcpy(at, &d, 4);
+}
+
 static void thunk_slow(JitGen *g, bool xmm)
 {
     static const uint8_t temps[] = {RAX, R10, R11};
@@ -171,6 +185,7 @@ size_t jit_host_thunks(JitCpu *j, uint8_t *rw)
     thunk_enter(g);
     thunk_exits(g);
     thunk_link(g);
+    thunk_empty(g);
     thunk_slow(g, false);
     thunk_slow(g, true);
     for (unsigned i = 0; i < 8; i++) {
@@ -183,21 +198,25 @@ size_t jit_host_thunks(JitCpu *j, uint8_t *rw)
 unsigned jit_host_enter(JitCpu *j, void *host, unsigned mmu)
 {
     unsigned (*enter)(void *env, void *host, void *tlb);
-    int32_t off = j->t->mxcsr_off;
     unsigned reason;
 
     enter = (unsigned (*)(void *, void *, void *))j->thunk_enter;
-    if (off >= 0) {
-        uint32_t *guest = (uint32_t *)((char *)j->cpu + off);
-        uint32_t want = *guest | 0x1f80;
+    jit_host_fp_load(j);
+    reason = enter(j->cpu, host, jit_tlb_array(j->cpu, mmu, false));
+    jit_host_fp_sync(j);
+    return reason;
+}
+
+void jit_host_fp_load(JitCpu *j)
+{
+    if (j->t->mxcsr_off >= 0) {
+        /* Guests with unmasked exceptions get helpers for all floating point. */
+        uint32_t want = *(uint32_t *)((char *)j->cpu + j->t->mxcsr_off) | 0x1f80;
 
         if (_mm_getcsr() != want) {
             _mm_setcsr(want);
         }
     }
-    reason = enter(j->cpu, host, jit_tlb_array(j->cpu, mmu, false));
-    jit_host_fp_sync(j);
-    return reason;
 }
 
 void jit_host_fp_sync(JitCpu *j)

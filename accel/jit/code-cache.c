@@ -1,0 +1,817 @@
+/*
+ * Blocks: translation, lookup, links between blocks, invalidation. One cache per vCPU, touched
+ * by its thread only (or while it is stopped); what others want comes through vcpu_queue().
+ *
+ * Code memory is a memfd mapped twice, writable and executable, cut into segments that are
+ * filled one after the other; when the next one is not empty its blocks are evicted.
+ */
+#include "accel/jit/host/host.h"
+#include "accel/jit/jit-internal.h"
+#include "core/log.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { THUNK_BYTES = 64 << 10 };
+
+/* ---- memory ---- */
+
+bool jit_cache_init(JitCpu *j, GError **err)
+{
+    size_t seg_size = (j->o->tb_size / JIT_SEGMENTS) & ~(size_t)4095;
+    JitJumpEntry *jc = jit_jump_cache(j->cpu);
+
+    j->code_size = THUNK_BYTES + seg_size * JIT_SEGMENTS;
+    j->code_fd = memfd_create("rhea-jit", MFD_CLOEXEC);
+    if (j->code_fd < 0 || ftruncate(j->code_fd, j->code_size) < 0) {
+        return fail(err, "cannot allocate %zu bytes for translated code: %s", j->code_size,
+                    g_strerror(errno));
+    }
+    j->code_rw = mmap(NULL, j->code_size, PROT_READ | PROT_WRITE, MAP_SHARED, j->code_fd, 0);
+    j->code_rx = mmap(NULL, j->code_size, PROT_READ | PROT_EXEC, MAP_SHARED, j->code_fd, 0);
+    if (j->code_rw == MAP_FAILED || j->code_rx == MAP_FAILED) {
+        return fail(err, "cannot map memory for translated code: %s", g_strerror(errno));
+    }
+    for (unsigned i = 0; i < JIT_SEGMENTS; i++) {
+        JitSegment *s = &j->seg[i];
+
+        s->start = s->p = j->code_rw + THUNK_BYTES + seg_size * i;
+        s->end = s->start + seg_size;
+        s->blocks = g_ptr_array_new();
+        s->meta_size = seg_size * 3;
+        s->meta = mmap(NULL, s->meta_size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (s->meta == MAP_FAILED) {
+            return fail(err, "cannot map memory for block descriptions: %s", g_strerror(errno));
+        }
+    }
+    j->ir = g_new0(IrBlock, 1);
+    j->gen = jit_gen_new(j);
+    g_assert(jit_host_thunks(j, j->code_rw) < THUNK_BYTES);
+    for (unsigned i = 0; i < JIT_JC_SIZE; i++) {
+        jc[i] = (JitJumpEntry){.tag = 0, .host = (void *)j->thunk_empty};
+    }
+    j->next_ctx = 1;
+    jit_ctx_set(j, 0);
+    return true;
+}
+
+void jit_cache_fini(JitCpu *j)
+{
+    if (j->gen) {
+        jit_cache_flush(j);
+        jit_gen_free(j->gen);
+    }
+    for (unsigned i = 0; i < JIT_SEGMENTS; i++) {
+        JitSegment *s = &j->seg[i];
+
+        if (s->blocks) {
+            g_ptr_array_free(s->blocks, TRUE);
+        }
+        if (s->meta && s->meta != MAP_FAILED) {
+            munmap(s->meta, s->meta_size);
+        }
+    }
+    for (unsigned i = 0; i < 1u << JIT_PAGE_HASH_BITS; i++) {
+        while (j->pages[i]) {
+            JitCodePage *p = j->pages[i];
+
+            j->pages[i] = p->next;
+            g_free(p);
+        }
+    }
+    if (j->code_rw && j->code_rw != MAP_FAILED) {
+        munmap(j->code_rw, j->code_size);
+    }
+    if (j->code_rx && j->code_rx != MAP_FAILED) {
+        munmap(j->code_rx, j->code_size);
+    }
+    if (j->code_fd > 0) {
+        close(j->code_fd);
+    }
+    g_free(j->ir);
+}
+
+void *jit_meta_alloc(JitSegment *s, size_t size)
+{
+    void *p;
+
+    size = (size + 15) & ~(size_t)15;
+    if (s->meta_used + size > s->meta_size) {
+        return NULL;
+    }
+    p = s->meta + s->meta_used;
+    s->meta_used += size;
+    return p;
+}
+
+/* ---- tables ---- */
+
+static JitBlock **hash_slot(JitCpu *j, uint64_t pc, uint64_t mode, uint64_t ram_page)
+{
+    uint64_t h = (pc ^ mode * 0x9e3779b97f4a7c15ull ^ ram_page << 20) * 0xff51afd7ed558ccdull;
+
+    return &j->hash[h >> (64 - JIT_HASH_BITS)];
+}
+
+static JitCodePage *find_page(JitCpu *j, uint64_t ram_page, bool create)
+{
+    JitCodePage **head = &j->pages[(ram_page ^ ram_page >> JIT_PAGE_HASH_BITS) &
+                                   ((1u << JIT_PAGE_HASH_BITS) - 1)];
+    JitCodePage *p;
+
+    for (p = *head; p; p = p->next) {
+        if (p->ram_page == ram_page) {
+            return p;
+        }
+    }
+    if (create) {
+        p = g_new0(JitCodePage, 1);
+        p->ram_page = ram_page;
+        p->next = *head;
+        *head = p;
+    }
+    return p;
+}
+
+/* Which of the block's pages is @ram_page. */
+static unsigned which_page(const JitBlock *b, uint64_t ram_page)
+{
+    return b->ram_page[0] == ram_page ? 0 : 1;
+}
+
+static unsigned distinct_pages(const JitBlock *b)
+{
+    return b->n_pages == 2 && b->ram_page[0] != b->ram_page[1] ? 2 : 1;
+}
+
+static void enter_block(JitCpu *j, JitBlock *b)
+{
+    JitBlock **slot = hash_slot(j, b->pc, b->mode, b->ram_page[0]);
+
+    b->hash_next = *slot;
+    *slot = b;
+    for (unsigned i = 0; i < distinct_pages(b); i++) {
+        JitCodePage *p = find_page(j, b->ram_page[i], true);
+
+        p->dirty = j->block_page[i].dirty;
+        b->page_next[i] = p->blocks;
+        p->blocks = b;
+    }
+}
+
+static void unlink_exit(JitCpu *j, JitExit *e)
+{
+    uint32_t at = e->from->host - j->code_rx + e->jump_off;
+
+    jit_host_patch(j->code_rw + at, j->code_rx + at, e->from->host + e->stub_off);
+    e->to = NULL;
+}
+
+void jit_block_invalidate(JitCpu *j, JitBlock *b)
+{
+    JitBlock **link;
+    JitJumpEntry *jc = &jit_jump_cache(j->cpu)[jit_jump_index(b->pc)];
+
+    if (b->dead) {
+        return;
+    }
+    b->dead = true;
+    if (b->one_shot) {
+        return;
+    }
+    j->st.invalidated++;
+    for (link = hash_slot(j, b->pc, b->mode, b->ram_page[0]); *link; link = &(*link)->hash_next) {
+        if (*link == b) {
+            *link = b->hash_next;
+            break;
+        }
+    }
+    for (unsigned i = 0; i < distinct_pages(b); i++) {
+        JitCodePage *p = find_page(j, b->ram_page[i], false);
+
+        for (link = &p->blocks; *link; link = &(*link)->page_next[which_page(*link, p->ram_page)]) {
+            if (*link == b) {
+                *link = b->page_next[i];
+                break;
+            }
+        }
+    }
+    for (JitExit *e = b->in, *next; e; e = next) {
+        next = e->next_in;
+        unlink_exit(j, e);
+    }
+    b->in = NULL;
+    for (unsigned i = 0; i < b->n_exits; i++) {
+        JitExit *e = &b->exits[i], **in;
+
+        if (!e->to) {
+            continue;
+        }
+        for (in = &e->to->in; *in; in = &(*in)->next_in) {
+            if (*in == e) {
+                *in = e->next_in;
+                break;
+            }
+        }
+        e->to = NULL;
+    }
+    if (jc->host == b->host) {
+        jc->tag = 0;
+        jc->host = (void *)j->thunk_empty;
+    }
+}
+
+/* Recompute what of the page is code, when nobody else has blocks there. */
+static void refresh_page(JitCpu *j, uint64_t ram_page)
+{
+    uint64_t bits = 0;
+    JitCodePage *p = find_page(j, ram_page, false);
+    uint32_t mine = 1u << (j->cpu->index & 31);
+
+    if (__atomic_load_n(&j->m->code_vcpu[ram_page], __ATOMIC_SEQ_CST) & ~mine) {
+        return;
+    }
+    for (JitBlock *b = p ? p->blocks : NULL; b; b = b->page_next[which_page(b, ram_page)]) {
+        unsigned lo = b->page_off, hi = b->page_off + MAX(b->guest_bytes, 1);
+
+        if (b->ram_page[0] == ram_page) {
+            for (unsigned g = lo >> 6; g <= (MIN(hi, 4096) - 1) >> 6; g++) {
+                bits |= 1ull << g;
+            }
+        }
+        if (b->n_pages == 2 && b->ram_page[1] == ram_page && hi > 4096) {
+            for (unsigned g = 0; g <= (hi - 4096 - 1) >> 6; g++) {
+                bits |= 1ull << g;
+            }
+        }
+    }
+    __atomic_store_n(&j->m->code_map[ram_page], bits, __ATOMIC_SEQ_CST);
+    if (!bits && p) { /* an ordinary page again */
+        __atomic_or_fetch(p->dirty, MEM_DIRTY_CODE, __ATOMIC_SEQ_CST);
+    }
+    j->fetch_granule = UINT64_MAX;
+    j->fetch_page = UINT64_MAX;
+}
+
+static void evict_segment(JitCpu *j, JitSegment *s)
+{
+    if (s->blocks->len) {
+        j->st.evictions++;
+        j->evictions++;
+    }
+    for (unsigned i = 0; i < s->blocks->len; i++) {
+        JitBlock *b = g_ptr_array_index(s->blocks, i);
+
+        jit_block_invalidate(j, b);
+        if (b->code) {
+            ir_code_free(b->code);
+        }
+    }
+    g_ptr_array_set_size(s->blocks, 0);
+    s->p = s->start;
+    s->meta_used = 0;
+}
+
+void jit_cache_flush(JitCpu *j)
+{
+    for (unsigned i = 0; i < JIT_SEGMENTS; i++) {
+        evict_segment(j, &j->seg[i]);
+    }
+    j->cur_seg = 0;
+}
+
+JitBlock *jit_block_by_host(JitCpu *j, const void *host)
+{
+    const uint8_t *h = host;
+    const JitSegment *s;
+    unsigned lo = 0, hi, seg;
+
+    if (h < j->code_rx + THUNK_BYTES || h >= j->code_rx + j->code_size) {
+        return NULL;
+    }
+    seg = (h - j->code_rx - THUNK_BYTES) / (j->seg[0].end - j->seg[0].start);
+    s = &j->seg[seg];
+    hi = s->blocks->len;
+    while (lo < hi) { /* the last one that starts at or before h */
+        unsigned mid = (lo + hi) / 2;
+        const JitBlock *b = g_ptr_array_index(s->blocks, mid);
+
+        if (b->host <= h) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (!lo) {
+        return NULL;
+    }
+    JitBlock *b = g_ptr_array_index(s->blocks, lo - 1);
+
+    return h <= b->host + b->host_size ? b : NULL;
+}
+
+/* ---- translation ---- */
+
+bool jit_is_break(JitCpu *j, uint64_t linear)
+{
+    GArray *a = j->cpu->breakpoints;
+
+    for (unsigned i = 0; a && i < a->len; i++) {
+        if (g_array_index(a, uint64_t, i) == linear) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void decode(JitCpu *j, uint64_t pc, uint64_t mode, unsigned max)
+{
+    j->fetch_page = UINT64_MAX;
+    j->n_block_pages = 0;
+    j->block_io = false;
+    j->fetch_mmu = j->t->mmu_index(mode);
+    j->block_lin = j->t->linear_pc(j->cpu, pc, mode);
+    ir_begin(j->ir, j->t, pc, mode);
+    j->t->translate(j->cpu, j->ir, max);
+}
+
+/* Decode, ending the block before breakpoints. */
+static void decode_block(JitCpu *j, uint64_t pc, uint64_t mode, unsigned max)
+{
+    unsigned n = 0;
+
+    decode(j, pc, mode, max);
+    if (!j->cpu->breakpoints || !j->cpu->breakpoints->len) {
+        return;
+    }
+    for (unsigned i = 0; i < j->ir->n_insns; i++) {
+        const IrInsn *in = &j->ir->insns[i];
+
+        if (in->op != IR_INSN) {
+            continue;
+        }
+        if (n && jit_is_break(j, j->t->linear_pc(j->cpu, in->imm, mode))) {
+            decode(j, pc, mode, n);
+            return;
+        }
+        n++;
+    }
+}
+
+static void log_block(JitCpu *j, const JitBlock *b)
+{
+    if (log_on(LOG_IN_ASM)) {
+        GString *s = g_string_new(NULL);
+        uint8_t byte;
+
+        g_string_printf(s, "IN: 0x%" G_GINT64_MODIFIER "x mode 0x%" G_GINT64_MODIFIER "x, %u:",
+                        b->pc, b->mode, b->n_guest);
+        for (unsigned i = 0; i < b->guest_bytes && jit_fetch(j->cpu, j->block_lin + i, &byte);
+             i++) {
+            g_string_append_printf(s, " %02x", byte);
+        }
+        log_line(LOG_IN_ASM, "%s", s->str);
+        g_string_free(s, TRUE);
+    }
+    if (log_on(LOG_IR)) {
+        char *text = ir_dump(j->ir);
+
+        log_line(LOG_IR, "%s", text);
+        g_free(text);
+    }
+    if (log_on(LOG_OUT_ASM) && b->host) {
+        char *text = jit_host_disas(b->host, b->host_size, (uintptr_t)b->host);
+
+        log_line(LOG_OUT_ASM, "OUT: 0x%" G_GINT64_MODIFIER "x, %u guest instructions, %u bytes\n%s",
+                 b->pc, b->n_guest, b->host_size, text);
+        g_free(text);
+    }
+}
+
+static void next_segment(JitCpu *j)
+{
+    j->cur_seg = (j->cur_seg + 1) % JIT_SEGMENTS;
+    evict_segment(j, &j->seg[j->cur_seg]);
+}
+
+static void fill_block(JitCpu *j, JitBlock *b, bool one_shot)
+{
+    const IrBlock *ir = j->ir;
+
+    *b = (JitBlock){
+        .pc = ir->pc,
+        .mode = ir->mode,
+        .n_guest = ir->n_guest,
+        .guest_bytes = ir->guest_bytes,
+        .mmu = j->fetch_mmu,
+        .page_off = j->block_lin & MEM_PAGE_MASK,
+        .n_pages = MAX(j->n_block_pages, 1),
+        .one_shot = one_shot || j->block_io || !j->n_block_pages,
+        .is_break = jit_is_break(j, j->block_lin),
+    };
+    for (unsigned i = 0; i < 2; i++) {
+        b->ram_page[i] = i < j->n_block_pages ? j->block_page[i].ram_page : UINT64_MAX;
+    }
+    /* Bytes that were looked at but belong to no instruction of it do not count. */
+    if (b->n_pages == 2 && b->page_off + b->guest_bytes <= MEM_PAGE_SIZE) {
+        b->n_pages = 1;
+    }
+}
+
+/* Put j->ir's code into the cache; NULL: too complex for the host. */
+static JitBlock *emit_block(JitCpu *j, bool one_shot)
+{
+    for (unsigned tries = 0;; tries++) {
+        JitSegment *s = &j->seg[j->cur_seg];
+        size_t used = s->meta_used;
+        JitBlock *b = jit_meta_alloc(s, sizeof *b);
+        long n = 0;
+
+        g_assert(tries < 3);
+        if (b) {
+            fill_block(j, b, one_shot);
+            if (j->o->run_mode == JIT_MODE_INTERP) {
+                b->code = ir_code_new(j->ir);
+                b->host = s->p + (j->code_rx - j->code_rw);
+                n = 16; /* an address of its own */
+                n = s->p + n > s->end ? 0 : n;
+            } else {
+                n = jit_host_emit(j, j->gen, j->ir, b, s, s->p, s->end - s->p);
+            }
+        }
+        if (n > 0) {
+            s->p += (n + 15) & ~15l;
+            s->p = MIN(s->p, s->end);
+            g_ptr_array_add(s->blocks, b);
+            return b;
+        }
+        if (b && b->code) {
+            ir_code_free(b->code);
+        }
+        s->meta_used = used;
+        if (n < 0) {
+            return NULL;
+        }
+        next_segment(j);
+    }
+}
+
+static JitBlock *translate(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step)
+{
+    gint64 t0 = g_get_monotonic_time();
+    unsigned max = one_step || j->single ? 1 : MIN(j->o->max_insns, j->t->max_block);
+    JitBlock *b;
+
+    j->single = false;
+    decode_block(j, pc, mode, max);
+#ifdef RHEA_DEBUG
+    char *msg = ir_verify(j->ir);
+
+    if (msg) {
+        char *text = ir_dump(j->ir);
+
+        g_error("bad IR: %s\n%s", msg, text);
+    }
+#endif
+    while (!(b = emit_block(j, one_step))) {
+        g_assert(j->ir->n_guest > 1); /* one instruction always fits */
+        j->st.retries++;
+        decode_block(j, pc, mode, j->ir->n_guest / 2);
+    }
+    if (!b->one_shot) {
+        enter_block(j, b);
+    }
+    j->st.blocks++;
+    j->st.insns += b->n_guest;
+    j->st.guest_bytes += b->guest_bytes;
+    j->st.host_bytes += b->host_size;
+    j->st.translate_ns += (g_get_monotonic_time() - t0) * 1000;
+    if (G_UNLIKELY(log_mask & (LOG_IN_ASM | LOG_IR | LOG_OUT_ASM))) {
+        log_block(j, b);
+    }
+    return b;
+}
+
+static bool second_page_ok(JitCpu *j, const JitBlock *b, uint64_t lin, unsigned mmu)
+{
+    JitPageEntry *e;
+
+    if (b->n_pages < 2) {
+        return true;
+    }
+    e = jit_page(j, (lin & ~MEM_PAGE_MASK) + MEM_PAGE_SIZE, JIT_EXEC, mmu, true);
+    return e && e->ram_page == b->ram_page[1];
+}
+
+JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step)
+{
+    uint64_t lin = j->t->linear_pc(j->cpu, pc, mode), page;
+    unsigned mmu = j->t->mmu_index(mode);
+    JitPageEntry *e;
+
+    j->st.lookups++;
+    if (!one_step && (e = jit_page(j, lin, JIT_EXEC, mmu, true)) && e->host) {
+        uint64_t ram_page = e->ram_page;
+
+        for (JitBlock *b = *hash_slot(j, pc, mode, ram_page); b; b = b->hash_next) {
+            if (b->pc == pc && b->mode == mode && b->ram_page[0] == ram_page &&
+                second_page_ok(j, b, lin, mmu)) {
+                if (j->single && b->n_guest > 1) {
+                    jit_block_invalidate(j, b);
+                    break;
+                }
+                j->single = false;
+                for (unsigned i = 0; i < b->n_pages; i++) {
+                    page = (lin >> MEM_PAGE_BITS) + i;
+                    j->fetch_seen[page >> 6 & 63] |= 1ull << (page & 63);
+                }
+                return b;
+            }
+        }
+    }
+    j->st.lookup_misses++;
+    for (unsigned i = 0; i < 2; i++) {
+        page = (lin >> MEM_PAGE_BITS) + i;
+        j->fetch_seen[page >> 6 & 63] |= 1ull << (page & 63);
+    }
+    return translate(j, pc, mode, one_step);
+}
+
+/* ---- links ---- */
+
+void *jit_link(VCpu *cpu, const void *stub_ret)
+{
+    JitCpu *j = jit_cpu(cpu);
+    JitBlock *b = jit_block_by_host(j, stub_ret), *to;
+    JitExit *e = NULL;
+    uint32_t evictions = j->evictions;
+    uint64_t pc;
+
+    g_assert(b);
+    for (unsigned i = 0; i < b->n_exits; i++) {
+        if (b->host + b->exits[i].stub_ret == (const uint8_t *)stub_ret) {
+            e = &b->exits[i];
+        }
+    }
+    g_assert(e);
+    pc = e->pc;
+    if (b->one_shot || __atomic_load_n(&j->view_changed, __ATOMIC_RELAXED)) {
+        goto dispatch;
+    }
+    to = jit_block_get(j, pc, b->mode, false);
+    if (to->is_break || to->code) {
+        goto dispatch;
+    }
+    if (evictions == j->evictions && !b->dead && !e->to && !to->one_shot) {
+        uint32_t at = b->host - j->code_rx + e->jump_off;
+        uint8_t *rw = j->code_rw + at, *rx = j->code_rx + at;
+
+        if (to->n_pages == 1 && to->ram_page[0] == b->ram_page[0]) {
+            jit_host_patch(rw, rx, to->host);
+            e->to = to;
+            e->next_in = to->in;
+            to->in = e;
+            j->st.links++;
+        } else {
+            /* The target's second page may be mapped anew: look it up each time. */
+            jit_host_patch(rw, rx, b->host + e->lookup_off);
+            jit_jump_cache_put(j, pc, to);
+            j->st.link_refused++;
+        }
+    }
+    return to->host;
+dispatch:
+    memcpy((char *)cpu + j->t->pc_off, &pc, 8);
+    return (void *)j->thunk_exit[JIT_EXIT_LOOKUP];
+}
+
+void jit_jump_cache_put(JitCpu *j, uint64_t pc, JitBlock *b)
+{
+    JitJumpEntry *e = &jit_jump_cache(j->cpu)[jit_jump_index(pc)];
+    int64_t top = (int64_t)pc >> 47;
+
+    /* Only canonical addresses: the tag's upper bits hold the context. */
+    if (!b->one_shot && !b->is_break && !b->code && !b->dead && (top == 0 || top == -1)) {
+        e->tag = pc ^ jit_hot(j->cpu)->ctx;
+        e->host = b->host;
+    }
+}
+
+void jit_ctx_set(JitCpu *j, uint64_t mode)
+{
+    JitCtx *c = &j->ctx[(mode ^ mode >> 4 ^ mode >> 9 ^ mode >> 32) & 15];
+
+    if (c->mode != mode || c->gen != j->fetch_gen || !c->id) {
+        if (j->next_ctx >= JIT_NO_CTX) {
+            JitJumpEntry *jc = jit_jump_cache(j->cpu);
+
+            for (unsigned i = 0; i < JIT_JC_SIZE; i++) {
+                jc[i] = (JitJumpEntry){.tag = 0, .host = (void *)j->thunk_empty};
+            }
+            memset(j->ctx, 0, sizeof j->ctx);
+            j->next_ctx = 1;
+        }
+        *c = (JitCtx){.mode = mode, .gen = j->fetch_gen, .id = j->next_ctx++};
+        j->st.ctx_new++;
+    }
+    j->ctx_mode = mode;
+    jit_hot(j->cpu)->ctx = (uint64_t)c->id << 48;
+}
+
+void jit_fetch_flush(JitCpu *j)
+{
+    j->fetch_gen++;
+    memset(j->fetch_seen, 0, sizeof j->fetch_seen);
+    jit_ctx_set(j, j->ctx_mode);
+}
+
+/* ---- overwritten code ---- */
+
+/* Do bytes [lo, hi) of @ram_page belong to the block? */
+static bool overlaps(const JitBlock *b, uint64_t ram_page, unsigned lo, unsigned hi)
+{
+    unsigned from = b->page_off, to = b->page_off + MAX(b->guest_bytes, 1);
+
+    if (b->ram_page[0] == ram_page && lo < MIN(to, MEM_PAGE_SIZE) && hi > from) {
+        return true;
+    }
+    return b->n_pages == 2 && b->ram_page[1] == ram_page && to > MEM_PAGE_SIZE &&
+           lo < to - MEM_PAGE_SIZE;
+}
+
+typedef struct CodeWork {
+    JitMachine *m;
+    const uint8_t *host;
+    uint64_t ram_page, len;
+    unsigned off;
+    VCpu *from;
+    uint8_t *dirty;
+} CodeWork;
+
+static void written_elsewhere(VCpu *cpu, void *arg)
+{
+    CodeWork *w = arg;
+
+    jit_code_written(jit_cpu(cpu), w->ram_page, w->off, w->len, false);
+    g_free(w);
+}
+
+void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, bool store)
+{
+    uint64_t bits, mask = 0, pc;
+    uint32_t mine = 1u << (j->cpu->index & 31), others;
+    JitCodePage *p;
+    JitBlock *running = NULL, *b, *next;
+    bool restart = false, hit = false;
+
+    if (ram_page >= j->m->map_pages || !len) {
+        return;
+    }
+    j->st.code_writes++;
+    bits = __atomic_load_n(&j->m->code_map[ram_page], __ATOMIC_SEQ_CST);
+    for (unsigned g = off >> 6; g <= (off + len - 1) >> 6 && g < 64; g++) {
+        mask |= 1ull << g;
+    }
+    if (!(bits & mask)) {
+        return;
+    }
+    if (store) {
+        jit_current_pc(j, &pc, &running);
+        restart = running && running->n_guest > 1 && overlaps(running, ram_page, off, off + len);
+    }
+    p = find_page(j, ram_page, false);
+    for (b = p ? p->blocks : NULL; b; b = next) {
+        next = b->page_next[which_page(b, ram_page)];
+        if (overlaps(b, ram_page, off, off + len)) {
+            jit_block_invalidate(j, b);
+            hit = true;
+        }
+    }
+    others = __atomic_load_n(&j->m->code_vcpu[ram_page], __ATOMIC_SEQ_CST) & ~mine;
+    if (store && others) {
+        for (unsigned i = 0; i < j->m->m->n_vcpus; i++) {
+            VCpu *o = j->m->m->vcpus[i];
+
+            if (o != j->cpu && (others >> (o->index & 31) & 1)) {
+                CodeWork w = {.ram_page = ram_page, .off = off, .len = len};
+
+                vcpu_queue(o, written_elsewhere, g_memdup2(&w, sizeof w));
+            }
+        }
+    }
+    if (hit || !p || !p->blocks) {
+        refresh_page(j, ram_page);
+    }
+    if (restart) {
+        j->st.restarts++;
+        j->single = true;
+        jit_restore(j);
+        jit_unwind(j, JIT_EXIT_RESTART);
+    }
+}
+
+/* ---- hooks of the memory map: any thread, machine lock ---- */
+
+static void code_written_hook(void *opaque, MemRegion *r, uint64_t off, uint64_t len)
+{
+    JitMachine *m = opaque;
+    uint64_t end = off + len;
+
+    while (off < end) {
+        uint64_t n = MIN(end - off, MEM_PAGE_SIZE - (off & MEM_PAGE_MASK));
+        uint64_t page = (r->ram_index + off) >> MEM_PAGE_BITS;
+
+        if (page < m->map_pages && __atomic_load_n(&m->code_map[page], __ATOMIC_SEQ_CST)) {
+            uint32_t who = __atomic_load_n(&m->code_vcpu[page], __ATOMIC_SEQ_CST);
+
+            for (unsigned i = 0; i < m->m->n_vcpus; i++) {
+                VCpu *o = m->m->vcpus[i];
+
+                if (who >> (o->index & 31) & 1) {
+                    CodeWork w = {.ram_page = page, .off = off & MEM_PAGE_MASK, .len = n};
+
+                    vcpu_queue(o, written_elsewhere, g_memdup2(&w, sizeof w));
+                }
+            }
+        }
+        off += n;
+    }
+}
+
+/* vCPU thread: drop write fast paths; what may have been written meanwhile is dirty. */
+static void drop_writes(VCpu *cpu, void *arg)
+{
+    CodeWork *w = arg;
+    JitCpu *j = jit_cpu(cpu);
+    uint32_t mine = 1u << (cpu->index & 31);
+    const uint8_t *host = w->host;
+
+    jit_tlb_drop_writes(j, host, w->len);
+    for (uint64_t i = 0; i < w->len >> MEM_PAGE_BITS; i++) {
+        uint32_t *who = &w->m->write_vcpu[w->ram_page + i];
+
+        if (__atomic_load_n(who, __ATOMIC_SEQ_CST) & mine) {
+            __atomic_and_fetch(who, ~mine, __ATOMIC_SEQ_CST);
+            if (w->from) {
+                continue;
+            }
+            __atomic_or_fetch(&w->dirty[i], MEM_DIRTY_ALL & ~MEM_DIRTY_CODE,
+                              __ATOMIC_SEQ_CST);
+        }
+    }
+    if (w->from) {
+        /* Code was translated while this vCPU could still write it unseen. */
+        CodeWork again = {.ram_page = w->ram_page, .off = 0, .len = MEM_PAGE_SIZE};
+
+        vcpu_queue(w->from, written_elsewhere, g_memdup2(&again, sizeof again));
+    }
+    g_free(w);
+}
+
+static void made_clean_hook(void *opaque, MemRegion *r, uint64_t off, uint64_t len)
+{
+    JitMachine *m = opaque;
+    uint64_t first = (r->ram_index + off) >> MEM_PAGE_BITS, n = len >> MEM_PAGE_BITS;
+    uint32_t who = 0;
+
+    for (uint64_t i = 0; i < n && first + i < m->map_pages; i++) {
+        who |= __atomic_load_n(&m->write_vcpu[first + i], __ATOMIC_SEQ_CST);
+    }
+    for (unsigned i = 0; who && i < m->m->n_vcpus; i++) {
+        VCpu *o = m->m->vcpus[i];
+
+        if (who >> (o->index & 31) & 1) {
+            CodeWork w = {.m = m,
+                          .host = r->host + off,
+                          .dirty = r->dirty + (off >> MEM_PAGE_BITS),
+                          .ram_page = first,
+                          .len = n << MEM_PAGE_BITS};
+
+            vcpu_queue(o, drop_writes, g_memdup2(&w, sizeof w));
+        }
+    }
+}
+
+const MemAccelHooks jit_mem_hooks = {.code_written = code_written_hook,
+                                     .made_clean = made_clean_hook};
+
+void jit_others_protect(JitCpu *j, const JitPageEntry *e)
+{
+    uint32_t who = __atomic_load_n(&j->m->write_vcpu[e->ram_page], __ATOMIC_SEQ_CST);
+
+    for (unsigned i = 0; i < j->m->m->n_vcpus; i++) {
+        VCpu *o = j->m->m->vcpus[i];
+
+        if (o != j->cpu && (who >> (o->index & 31) & 1)) {
+            CodeWork w = {.m = j->m,
+                          .host = e->host,
+                          .ram_page = e->ram_page,
+                          .len = MEM_PAGE_SIZE,
+                          .from = j->cpu};
+
+            vcpu_queue(o, drop_writes, g_memdup2(&w, sizeof w));
+        }
+    }
+}
