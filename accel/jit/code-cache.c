@@ -408,7 +408,7 @@ static void fill_block(JitCpu *j, JitBlock *b, bool one_shot)
         .mmu = j->fetch_mmu,
         .page_off = j->block_lin & MEM_PAGE_MASK,
         .n_pages = MAX(j->n_block_pages, 1),
-        .one_shot = one_shot || j->block_io || !j->n_block_pages,
+        .one_shot = one_shot || ir->transient || j->block_io || !j->n_block_pages,
         .is_break = jit_is_break(j, j->block_lin),
     };
     for (unsigned i = 0; i < 2; i++) {

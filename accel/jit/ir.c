@@ -23,6 +23,7 @@ void ir_begin(IrBlock *b, const struct JitTarget *target, uint64_t pc, uint64_t 
     b->mode = mode;
     b->n_insns = b->n_flags = b->n_args = b->n_labels = 0;
     b->n_guest = b->guest_bytes = 0;
+    b->transient = false;
     b->vals[0] = (IrValInfo){.kind = IRV_NONE};
     g_assert(target->n_globals < IR_MAX_VALS / 4);
     for (unsigned i = 0; i < target->n_globals; i++) {

@@ -287,6 +287,7 @@ struct IrBlock {
     unsigned n_insns, n_vals, n_flags, n_args, n_labels;
     unsigned n_guest;     /* guest instructions */
     unsigned guest_bytes; /* that the block covers, from pc on */
+    bool transient;       /* run it once, do not keep it: it raises a fetch fault */
     IrInsn insns[IR_MAX_INSNS];
     IrValInfo vals[IR_MAX_VALS];
     IrFlags flags[IR_MAX_FLAGS];

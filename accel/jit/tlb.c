@@ -222,7 +222,7 @@ JitPageEntry *jit_page(JitCpu *j, uint64_t vaddr, JitAccess access, unsigned mmu
             }
         }
         if (!e) {
-            e = &set[j->l2_next[set - j->l2[0] >> 2]++ % JIT_L2_WAYS];
+            e = &set[j->l2_next[(set - j->l2[0]) / JIT_L2_WAYS]++ % JIT_L2_WAYS];
         }
     }
     p.phys &= ~MEM_PAGE_MASK;
@@ -273,6 +273,9 @@ void jit_tlb_flush(VCpu *cpu, bool keep_global)
 {
     JitCpu *j = jit_cpu(cpu);
 
+    if (!j) { /* the target resets itself before the accelerator is there */
+        return;
+    }
     j->st.tlb_flushes++;
     l1_flush(j, keep_global);
     l2_flush(j, keep_global);
@@ -305,6 +308,9 @@ void jit_tlb_flush_page(VCpu *cpu, uint64_t vaddr)
     uint64_t page = vaddr & ~MEM_PAGE_MASK;
     unsigned n = page >> MEM_PAGE_BITS;
 
+    if (!j) {
+        return;
+    }
     j->st.tlb_flush_pages++;
     j->fetch_page = NO_PAGE;
     if (vaddr >= j->large_lo && vaddr <= j->large_hi) {

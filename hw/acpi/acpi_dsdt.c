@@ -93,11 +93,11 @@ static void add_link(Aml *a, unsigned n)
     aml_path(a, path);
     aml_end(a);
 
-    aml_method(a, "_CRS", 0, true);
     aml_name(a, "BUF0");
     aml_resources(a);
     aml_res_interrupt(a, none, 1);
     aml_end(a);
+    aml_method(a, "_CRS", 0, true);
     aml_create_dword_field(a);
     aml_path(a, "BUF0");
     aml_int(a, 5); /* the number in an extended interrupt descriptor */
@@ -107,6 +107,9 @@ static void add_link(Aml *a, unsigned n)
     aml_path(a, path);
     aml_int(a, 0x80);
     aml_null(a);
+    aml_store(a);
+    aml_int(a, 0);
+    aml_path(a, "IRQV");
     aml_return(a);
     aml_path(a, "BUF0");
     aml_end(a);
@@ -269,7 +272,6 @@ void acpi_write_dsdt(Aml *a, const AcpiPcConfig *cfg)
     aml_scope(a, "\\_SB");
     aml_device(a, "PCI0");
     aml_name_eisa(a, "_HID", "PNP0A03");
-    aml_name_int(a, "_ADR", 0);
     aml_name_int(a, "_UID", 0);
     add_pci_crs(a, cfg);
     add_prt(a);

@@ -423,9 +423,9 @@ static void pm_reset(Device *dev)
     s->gporeg = 0x7fffbfff;
     s->apmc = s->apms = 0;
     s->smbus_level = false;
+    schedule_toggle(s);
     smbus_reset(&s->smbus);
     update_map(s);
-    schedule_toggle(s);
     update_sci(s);
 }
 

@@ -64,7 +64,7 @@ bool lapic_has(const Lapic *l, uint8_t vector)
 }
 
 /* Vector that the CPU would get now; -1 for none. */
-int lapic_deliverable(const Lapic *l)
+static int deliverable(const Lapic *l)
 {
     int v = l->irr_any ? lapic_top_vector(l->irr) : -1;
 
@@ -84,7 +84,7 @@ static bool extint_pending(const Lapic *l)
 
 void lapic_update_out(Lapic *l)
 {
-    bool out = extint_pending(l) || lapic_deliverable(l) >= 0;
+    bool out = extint_pending(l) || deliverable(l) >= 0;
 
     if (out != l->out) {
         l->out = out;
@@ -102,7 +102,6 @@ static void note_irr(Lapic *l)
     __atomic_store_n(&l->irr_any, any != 0, __ATOMIC_SEQ_CST);
 }
 
-/* A fixed interrupt arrives. */
 bool lapic_request(Lapic *l, uint8_t vector, bool level)
 {
     if (vector < 16) {
@@ -250,8 +249,8 @@ uint32_t lapic_timer_count(Lapic *l)
     if (l->expiry < 0 || timer_mode(l) == TIMER_DEADLINE) {
         return 0;
     }
-    int64_t div = divider(l);
-    return (l->expiry - clock_now(l->clk) + div - 1) / div;
+    int64_t div = divider(l), left = MAX(l->expiry - clock_now(l->clk), 0);
+    return (left + div - 1) / div;
 }
 
 void lapic_write_initial_count(Lapic *l, uint32_t val)
@@ -340,7 +339,7 @@ static int lapic_ack(void *opaque)
     Lapic *l = opaque;
 
     g_mutex_lock(&l->lock);
-    int v = lapic_deliverable(l);
+    int v = deliverable(l);
     bool extint = v < 0 && extint_pending(l);
     if (v >= 0) {
         lapic_set_bit(l->irr, v, false);
@@ -395,7 +394,7 @@ static void lapic_init_reset(void *opaque)
 
 const X86Intc lapic_intc = {
     .ack = lapic_ack,
-    .lapic_tpr = lapic_get_cr8,
+    .get_tpr = lapic_get_cr8,
     .set_tpr = lapic_set_cr8,
     .msr_read = lapic_msr_read,
     .msr_write = lapic_msr_write,

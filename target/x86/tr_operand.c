@@ -444,8 +444,8 @@ void tr_pack_flags(Tr *t)
 void tr_pack_first(Tr *t)
 {
     if (t->flags.kind != IRF_PACKED) {
+        t->repack = true;
         tr_pack_flags(t);
-        ir_insn(t->b, t->pc, &t->flags);
     }
 }
 

@@ -88,9 +88,9 @@ IrVal tr_ea_plus(Tr *t, unsigned delta, unsigned size, bool write);
 /* Packed flags now (all of them), and a packed value that need only supply C. */
 IrVal tr_packed(Tr *t);
 IrVal tr_packed_c(Tr *t);
-/* Pack now and make this the instruction's start state: for instructions with local branches,
- * after which pending lazy flags would have lost their values, and before helpers that read
- * flags and may fault. Nothing that changes the guest was emitted for this instruction. */
+/* The instruction needs its flags packed from its start on: for those with local branches, after
+ * which pending lazy flags would have lost their values, and before helpers that read flags and
+ * may fault. May be called in the middle: the instruction is then decoded again. */
 void tr_pack_first(Tr *t);
 
 /* The stack. off: stack pointer as an offset (I64, zero-extended from its size). */

@@ -63,26 +63,30 @@ static uint64_t code_linear(const Tr *t, uint64_t pc)
     return tr_code64(t) ? pc : (uint32_t)(t->cs_base + pc);
 }
 
+/* Bytes are kept until the next instruction: one may be decoded twice. */
 uint8_t tr_u8(Tr *t)
 {
     uint64_t linear;
-    uint8_t byte;
+    unsigned at = t->next - t->pc;
 
     if (t->fetch_fault || t->too_long) {
         return 0;
     }
-    if (t->next - t->pc >= MAX_INSN_BYTES) {
+    if (at >= MAX_INSN_BYTES) {
         t->too_long = true;
         return 0;
     }
-    linear = code_linear(t, t->next);
-    if (!jit_fetch(&t->c->vcpu, linear, &byte)) {
-        t->fetch_fault = true;
-        t->fault_linear = linear;
-        return 0;
+    if (at >= t->n_bytes) {
+        linear = code_linear(t, t->next);
+        if (!jit_fetch(&t->c->vcpu, linear, &t->bytes[at])) {
+            t->fetch_fault = true;
+            t->fault_linear = linear;
+            return 0;
+        }
+        t->n_bytes = at + 1;
     }
     t->next++;
-    return byte;
+    return t->bytes[at];
 }
 
 uint16_t tr_u16(Tr *t)
@@ -342,7 +346,7 @@ static void sizes(Tr *t)
 static void one_insn(Tr *t)
 {
     t->next = t->pc;
-    t->fetch_fault = t->too_long = t->lock_ok = t->sti_last = false;
+    t->fetch_fault = t->too_long = t->lock_ok = t->sti_last = t->repack = false;
     t->sp_adj = 0;
     t->lim_addr = 0;
     prefixes(t);
@@ -389,26 +393,41 @@ static bool check_cs(const Tr *t)
     return tr_mode(t, M_CSLIMIT) || (!(t->mode & (M_CODE32 | M_CODE64)) && t->next > 0x10000);
 }
 
+static void reset(Tr *t, IrFlags flags, uint64_t mode)
+{
+    t->flags = flags;
+    t->mode = mode;
+    t->ended = false;
+}
+
 /* Translate the instruction at t->pc. false: it could not be fetched and nothing of it is left. */
 static bool step(Tr *t, bool first)
 {
     IrMark mark = ir_mark(t->b), body;
-    IrFlags flags = t->flags;
+    IrFlags before = t->flags, flags = before;
     uint64_t mode = t->mode;
     bool sti_last = t->sti_last;
 
+    t->n_bytes = 0;
     ir_insn(t->b, t->pc, &t->flags);
-    if (first) {
+    if (first) { /* flags are packed here, so that this never needs to be redone */
         prologue(t);
     }
     body = ir_mark(t->b);
     one_insn(t);
+    if (t->repack) { /* again, with packed flags */
+        ir_rollback(t->b, mark);
+        reset(t, before, mode);
+        tr_pack_flags(t);
+        flags = t->flags;
+        ir_insn(t->b, t->pc, &t->flags);
+        body = ir_mark(t->b);
+        one_insn(t);
+    }
     if (check_cs(t) && !t->fetch_fault && !t->too_long) {
         /* Again, behind a check that the instruction is inside the segment. */
         ir_rollback(t->b, body);
-        t->flags = flags;
-        t->mode = mode;
-        t->ended = false;
+        reset(t, flags, mode);
         ir_call1(t->b, &x86_hd_check_cs, tr_i64(t, (uint32_t)(t->next - 1)));
         body = ir_mark(t->b);
         one_insn(t);
@@ -416,16 +435,16 @@ static bool step(Tr *t, bool first)
     if (!t->fetch_fault && !t->too_long && (!t->lock || t->lock_ok)) {
         return true;
     }
-    t->flags = flags;
-    t->mode = mode;
-    t->ended = false;
+    reset(t, flags, mode);
     if (t->fetch_fault && !first) {
         ir_rollback(t->b, mark);
+        t->flags = before;
         t->sti_last = sti_last;
         return false;
     }
     ir_rollback(t->b, body);
     if (t->fetch_fault) {
+        t->b->transient = true;
         tr_noreturn(t, &x86_hd_raise_fetch, (IrVal[]){tr_i64(t, t->fault_linear)}, 1);
         t->ended = true;
     } else if (t->too_long) {

@@ -59,8 +59,11 @@ typedef struct Tr {
     int64_t disp;
     IrFlags flags; /* how the guest flags are to be computed now */
     /* private to the integer part (tr_util.h) */
+    uint8_t bytes[16]; /* of the instruction, as far as they were fetched */
+    uint8_t n_bytes;
     uint64_t fault_linear; /* of the byte that could not be fetched */
     bool lock_ok;          /* this instruction may have LOCK */
+    bool repack;           /* this instruction must be decoded again with packed flags */
     bool sti_last;         /* the last instruction was STI: its shadow is the next one */
     bool single;           /* the block has one instruction and ends by EXIT */
     int8_t sp_adj;         /* POP to memory: what RSP has been advanced by, for the address */

@@ -158,8 +158,15 @@ static void put_fault(Enc *e)
 /* A sequence; *undef: flags that are undefined at its end. */
 static Enc make_seq(const Spec *name, unsigned bits, uint64_t at, uint32_t *undef)
 {
-    Enc q = {.s = name, .bits = bits, .at = at, .base = -1, .index = -1, .reg = -1, .rm = -1,
-             .asz = bits == 64 ? 8 : 4, .osz = 4};
+    Enc q = {.s = name,
+             .bits = bits,
+             .at = at,
+             .base = -1,
+             .index = -1,
+             .reg = -1,
+             .rm = -1,
+             .asz = bits == 64 ? 8 : 4,
+             .osz = 4};
     unsigned n = 2 + below(10), fault = one_in(3) ? below(n) : n;
 
     *undef = 0;

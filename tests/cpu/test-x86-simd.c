@@ -515,11 +515,9 @@ static void normalise_mem(const Form *f, const uint8_t *code, uint8_t *mem, unsi
         memset(p + 28, 0, 4);   /* MXCSR_MASK */
         memset(p + 416, 0, 96); /* reserved and available */
     } else if (env && code[0] != 0x66) {
-        memset(p + 16, 0, 4); /* selector, FOP */
-        memset(p + 24, 0, 4);
+        memset(p + 12, 0, 16); /* pointers: see diff_state() */
     } else if (env) {
-        memset(p + 8, 0, 2);
-        memset(p + 12, 0, 2);
+        memset(p + 6, 0, 8);
     }
 }
 

@@ -226,7 +226,8 @@ static void test_call_gate(void)
     wr(STACK3 - 8, 0x11111111, 4);
     wr(STACK3 - 4, 0x22222222, 4);
     c->regs[R_RSP] = STACK3 - 8;
-    g_assert_cmpint(CATCH(rip = x86_h_far_call(&c->vcpu, (FREE + 8) | 3, 0, 4, 0x1240)), ==, NO_EXC);
+    g_assert_cmpint(CATCH(rip = x86_h_far_call(&c->vcpu, (FREE + 8) | 3, 0, 4, 0x1240)), ==,
+                    NO_EXC);
     g_assert_cmphex(rip, ==, 0xabcd0);
     g_assert_cmpint(x86_cpl(c), ==, 0);
     g_assert_cmphex(c->seg[S_CS].sel, ==, FREE);
@@ -386,7 +387,7 @@ static const GateCase gate_cases[] = {
     {0, 14, 0, true, false, 0, EXC_GP, 1},
     {0, 14, 0, true, true, K_DATA, EXC_GP, K_DATA}, /* not code */
     {0, 14, 0, true, true, U_CODE, EXC_GP, 0x18},   /* DPL > CPL */
-    {0, 14, 0, true, false, 0xf8, EXC_GP, 0xf9},    /* beyond the table: limit is 0xff… here empty */
+    {0, 14, 0, true, false, 0xf8, EXC_GP, 0xf9}, /* beyond the table: limit is 0xff… here empty */
 };
 
 static void test_gates(void)
@@ -525,7 +526,7 @@ static void test_frames_long(void)
     gate64(EXC_SS, K_CODE64, 0x8888, 14, 0, 1);
     wr(TSS + 0x24, 0xd000, 8);
     gate64(VEC, K_CODE64, 0x1000, 14, 0, 0);
-    wr(TSS + 4, 0x800000000000, 8);
+    wr(TSS + 4, 0x900000000000, 8);
     if (CATCH(x86_enter_event(c, VEC, EV_EXT)) != NO_EXC) {
         rig_deliver();
     }

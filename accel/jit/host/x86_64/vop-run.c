@@ -96,9 +96,12 @@ uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm
     fn = (uint64_t(*)(void *, const void *, const void *, uint64_t))g_hash_table_lookup(
         m->vop_stubs, GUINT_TO_POINTER(key));
     if (!fn) {
+        /* The guest's MXCSR is loaded, and growing a GHashTable takes floating point. */
+        uint32_t fp = jit_host_fp_begin();
         void *stub = make_stub(vop, op, t, imm);
 
         g_hash_table_insert(m->vop_stubs, GUINT_TO_POINTER(key), stub);
+        jit_host_fp_end(fp);
         fn = (uint64_t(*)(void *, const void *, const void *, uint64_t))stub;
     }
     g_mutex_unlock(&m->vop_lock);
