@@ -25,6 +25,26 @@ static void skip(Parser *s)
     }
 }
 
+/* The binary operator that follows, or 0. One with a space in front must have one behind, too:
+ * "1 - 2" is an expression, "1 -2" and "1 /tmp/file" are two arguments. */
+static char peek_operator(Parser *s)
+{
+    const char *p = s->p;
+
+    while (*p == ' ' || *p == '\t') {
+        p++;
+    }
+    unsigned len = *p == '<' || *p == '>' ? 2 : 1;
+    if (!*p || (len == 2 && p[1] != *p) || (p > s->p && p[len] != ' ' && p[len] != '\t')) {
+        return 0;
+    }
+    if (strchr("*/%+-&^|<>", *p)) {
+        s->p = p;
+        return *p;
+    }
+    return 0;
+}
+
 static bool parse_register(Parser *s, uint64_t *v)
 {
     const char *start = ++s->p;
@@ -121,8 +141,7 @@ static bool parse_product(Parser *s, uint64_t *v)
         return false;
     }
     for (;;) {
-        skip(s);
-        char op = *s->p;
+        char op = peek_operator(s);
         if (op != '*' && op != '/' && op != '%') {
             return true;
         }
@@ -148,8 +167,7 @@ static bool parse_sum(Parser *s, uint64_t *v)
         return false;
     }
     for (;;) {
-        skip(s);
-        char op = *s->p;
+        char op = peek_operator(s);
         if (op != '+' && op != '-') {
             return true;
         }
@@ -169,9 +187,8 @@ static bool parse_shift(Parser *s, uint64_t *v)
         return false;
     }
     for (;;) {
-        skip(s);
-        char op = *s->p;
-        if ((op != '<' && op != '>') || s->p[1] != op) {
+        char op = peek_operator(s);
+        if (op != '<' && op != '>') {
             return true;
         }
         s->p += 2;
@@ -189,7 +206,7 @@ static bool parse_and(Parser *s, uint64_t *v)
     if (!parse_shift(s, v)) {
         return false;
     }
-    for (skip(s); *s->p == '&'; skip(s)) {
+    while (peek_operator(s) == '&') {
         s->p++;
         if (!parse_shift(s, &r)) {
             return false;
@@ -206,7 +223,7 @@ static bool parse_xor(Parser *s, uint64_t *v)
     if (!parse_and(s, v)) {
         return false;
     }
-    for (skip(s); *s->p == '^'; skip(s)) {
+    while (peek_operator(s) == '^') {
         s->p++;
         if (!parse_and(s, &r)) {
             return false;
@@ -223,7 +240,7 @@ static bool parse_or(Parser *s, uint64_t *v)
     if (!parse_xor(s, v)) {
         return false;
     }
-    for (skip(s); *s->p == '|'; skip(s)) {
+    while (peek_operator(s) == '|') {
         s->p++;
         if (!parse_xor(s, &r)) {
             return false;

@@ -665,6 +665,7 @@ bool monitor_attach_hmp(Machine *m, Chardev *chr, GError **err)
             greet(t);
         }
     }
+    chardev_accept_input(t->front);
     if (!monitors.terms) {
         monitors.terms = g_ptr_array_new();
     }

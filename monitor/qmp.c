@@ -816,6 +816,7 @@ bool monitor_attach_qmp(Machine *m, Chardev *chr, GError **err)
         return false;
     }
     flush(t);
+    chardev_accept_input(t->front);
     if (!qmp.terms) {
         qmp.terms = g_ptr_array_new();
     }

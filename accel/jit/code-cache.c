@@ -294,11 +294,12 @@ JitBlock *jit_block_by_host(JitCpu *j, const void *host)
     seg = (h - j->code_rx - THUNK_BYTES) / (j->seg[0].end - j->seg[0].start);
     s = &j->seg[seg];
     hi = s->blocks->len;
-    while (lo < hi) { /* the last one that starts at or before h */
+    /* The last one that starts before h: a return address may be where the next block starts. */
+    while (lo < hi) {
         unsigned mid = (lo + hi) / 2;
         const JitBlock *b = g_ptr_array_index(s->blocks, mid);
 
-        if (b->host <= h) {
+        if (b->host < h) {
             lo = mid + 1;
         } else {
             hi = mid;

@@ -318,7 +318,9 @@ static void check_inputs(Verify *v, const IrInsn *in)
         if (in->a) {
             check_use(v, in->a, IR_V128);
         }
-        check_use(v, in->b, IR_V128);
+        if (in->b || !in->a) { /* shifts by immediate have a only */
+            check_use(v, in->b, IR_V128);
+        }
         break;
     case IR_VFROMI:
         if (in->a) {
@@ -389,9 +391,8 @@ static void check_insn(Verify *v, const IrInsn *in)
 {
     bool faults = ir_op_info[in->op].flags & IRO_M;
 
-    if (v->ended && in->op != IR_LABEL && in->op != IR_NOP && in->op != IR_INSN) {
-        complain(v, "cannot be reached");
-        return;
+    if (v->ended && in->op != IR_LABEL) {
+        return; /* cannot be reached: after a branch that folded to "always" */
     }
     if (in->op == IR_INSN) {
         v->dirty = false;

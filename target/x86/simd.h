@@ -121,8 +121,10 @@ bool x86_has_ext(const X86Cpu *c, X86Ext ext);
 IrVal x86_tr_vop(Tr *t, unsigned vop, IrVal a, IrVal b, uint8_t imm);
 /* Memory operand of @size (as SimdOp.size) as a zero-filled vector. */
 IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size);
-/* Limit and data breakpoint checks for an access that is not made by tr_ld… */
-void x86_tr_mem_check(Tr *t, IrVal addr, unsigned bytes, bool write);
+/* Around an access that is not made by tr_ld…: the limit check before it, and after it the data
+ * breakpoint check. */
+void x86_tr_before_access(Tr *t, IrVal addr, unsigned bytes, bool write);
+void x86_tr_after_access(Tr *t, IrVal addr, unsigned bytes, bool write);
 /* Linear address of seg:rDI (maskmov). */
 IrVal x86_tr_ds_rdi(Tr *t, unsigned bytes);
 /* ---- tr_mmx.c: what has an SF_M_* form; the extension was checked, ModRM not yet read ---- */

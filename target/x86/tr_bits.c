@@ -212,6 +212,7 @@ static void double_shift(Tr *t, bool right, const TrOpd *o, unsigned sz, IrVal c
     IrBlock *b = t->b;
     IrType ty = tr_type(sz);
     IrVal x = tr_opd_ld_rmw(t, o, sz), y = tr_rd(t, sz, t->reg), r, before, now;
+    IrType wide;
     IrFlags f;
     uint64_t k;
 
@@ -227,13 +228,13 @@ static void double_shift(Tr *t, bool right, const TrOpd *o, unsigned sz, IrVal c
             r = ir_movcond(b, ty, ty, IRC_EQ, count, tr_const(t, sz, 0), x, r);
         }
     }
-    f = (IrFlags){right ? IRF_SAR : IRF_SHL, sz, r, before};
-    now = ir_flags(b, &f);
-    if (right) { /* V: the sign changed */
-        IrType wide = sz == 2 ? IR_I32 : ty;
-
-        now = ir_deposit(b, IR_I32, now, bit_of(t, wide, ir_xor(b, wide, r, x), sz * 8 - 1), 0, 1);
-    }
+    f = (IrFlags){IRF_LOGIC, sz, r};
+    wide = sz == 2 ? IR_I64 : ty; /* of before and r */
+    now = ir_deposit(b, IR_I32, ir_flags(b, &f), bit_of(t, wide, before, right ? 0 : sz * 8 - 1), 8,
+                     1);
+    wide = sz == 2 ? IR_I32 : ty;
+    now = ir_deposit(b, IR_I32, now, /* V: the sign changed */
+                     bit_of(t, wide, ir_xor(b, wide, r, x), sz * 8 - 1), 0, 1);
     flags_if_count(t, ty, count, now);
     tr_opd_st(t, o, sz, r);
 }
@@ -257,12 +258,14 @@ static void op_double_shift(Tr *t)
 
 /* ---- bits ---- */
 
-/* Z stays, C is bit 0 of @bit, the others are undefined: as of a shift whose result is 0 if Z. */
-static void bit_flags(Tr *t, IrVal bit)
+/* Z stays, C is bit 0 of @bit, the others are undefined: as of a product whose low half is 0 if Z
+ * was set, and whose high half is the bit. */
+static void bit_flags(Tr *t, unsigned sz, IrVal bit)
 {
     IrVal nz = ir_setflag(t->b, IRFC_NZ, &t->flags);
 
-    tr_set_flags(t, (IrFlags){IRF_SHR, 4, nz, bit});
+    bit = ir_and(t->b, tr_type(sz), bit, tr_const(t, sz, 1));
+    tr_set_flags(t, (IrFlags){IRF_MUL, 4, nz, bit});
 }
 
 /* @kind: 0 BT, 1 BTS, 2 BTR, 3 BTC. @index is already within the operand. */
@@ -284,7 +287,7 @@ static void bit_op(Tr *t, unsigned kind, const TrOpd *o, unsigned sz, IrVal inde
                         : ir_xor(b, ty, x, mask);
         tr_opd_st(t, o, sz, r);
     }
-    bit_flags(t, ir_shr(b, ty, x, index));
+    bit_flags(t, sz, ir_shr(b, ty, x, index));
 }
 
 static void op_bit_reg(Tr *t)

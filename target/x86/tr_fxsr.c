@@ -32,8 +32,9 @@ static void do_fxsave(Tr *t, bool restore)
         tr_exc(t, EXC_NM);
     } else {
         addr = tr_ea(t);
-        x86_tr_mem_check(t, addr, 512, !restore);
+        x86_tr_before_access(t, addr, 512, !restore);
         ir_call2(t->b, restore ? &x86_hd_fxrstor : &x86_hd_fxsave, addr, tr_i64(t, xs_flags(t)));
+        x86_tr_after_access(t, addr, 512, !restore);
         if (restore) {
             tr_end_exit(t);
         }
@@ -55,9 +56,10 @@ static void do_xsave(Tr *t, X86Ext ext, unsigned flags, bool restore)
         addr = tr_ea(t);
         mask = ir_or(t->b, IR_I64, ir_ext32u(t->b, xg(XG_RAX)),
                      ir_shl(t->b, IR_I64, xg(XG_RAX + R_RDX), tr_i64(t, 32)));
-        x86_tr_mem_check(t, addr, 576, !restore);
+        x86_tr_before_access(t, addr, 576, !restore);
         ir_call3(t->b, restore ? &x86_hd_xrstor : &x86_hd_xsave, addr, mask,
                  tr_i64(t, flags | xs_flags(t)));
+        x86_tr_after_access(t, addr, 576, !restore);
         if (restore) {
             tr_end_exit(t);
         }

@@ -52,7 +52,6 @@ static unsigned tiny_lanes(unsigned vop)
     case IRVOP_HADDPS:
     case IRVOP_HSUBPS:
     case IRVOP_ADDSUBPS:
-    case IRVOP_DPPS:
     case IRVOP_CVTPD2PS:
         return TINY_PS;
     case IRVOP_ADDPD:
@@ -62,7 +61,6 @@ static unsigned tiny_lanes(unsigned vop)
     case IRVOP_HADDPD:
     case IRVOP_HSUBPD:
     case IRVOP_ADDSUBPD:
-    case IRVOP_DPPD:
         return TINY_PD;
     case IRVOP_ADDSS:
     case IRVOP_SUBSS:
@@ -126,14 +124,35 @@ static void vop_to(Tr *t, unsigned vop, IrVal d, IrVal a, IrVal b, uint8_t imm)
     }
 }
 
+/* DPPS, DPPD where exceptions are checked: each multiplication and addition is an operation of its
+ * own for that. The result, which has not been written anywhere. */
+static IrVal dot_checked(Tr *t, bool dbl, IrVal a, IrVal src, uint8_t imm)
+{
+    IrBlock *b = t->b;
+    unsigned blend = dbl ? IRVOP_BLENDPD : IRVOP_BLENDPS, lanes = dbl ? 3 : 15;
+    IrVal zero = ir_vop(b, IRVOP_PXOR, a, a, 0), p;
+
+    p = x86_tr_vop(t, dbl ? IRVOP_MULPD : IRVOP_MULPS, ir_vop(b, blend, zero, a, imm >> 4 & lanes),
+                   ir_vop(b, blend, zero, src, imm >> 4 & lanes), 0);
+    p = x86_tr_vop(t, dbl ? IRVOP_HADDPD : IRVOP_HADDPS, p, p, 0);
+    if (!dbl) {
+        p = x86_tr_vop(t, IRVOP_HADDPS, p, p, 0);
+    }
+    return ir_vop(b, blend, zero, p, imm & lanes);
+}
+
 /* ---- memory operands ---- */
 
-void x86_tr_mem_check(Tr *t, IrVal addr, unsigned bytes, bool write)
+void x86_tr_before_access(Tr *t, IrVal addr, unsigned bytes, bool write)
 {
     if (t->lim_addr && addr == t->lim_addr) {
         ir_call4(t->b, &x86_hd_check_seg, tr_i64(t, t->lim_seg), t->lim_off, tr_i64(t, bytes),
                  tr_i64(t, write));
     }
+}
+
+void x86_tr_after_access(Tr *t, IrVal addr, unsigned bytes, bool write)
+{
     if (tr_mode(t, M_DEBUG)) {
         ir_call3(t->b, &x86_hd_check_dbreak, addr, tr_i64(t, bytes), tr_i64(t, write));
     }
@@ -152,13 +171,17 @@ static unsigned aligned_memop(Tr *t, IrVal addr)
 
 IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
 {
+    IrVal v;
+
     switch (size) {
     case 1:
     case 2:
         return ir_vfromi(t->b, IR_I32, IRVOP_MOVD_FROMI, 0, tr_ld(t, size, addr), 0);
     case 16:
-        x86_tr_mem_check(t, addr, 16, false);
-        return ir_qld(t->b, IR_V128, aligned_memop(t, addr), addr);
+        x86_tr_before_access(t, addr, 16, false);
+        v = ir_qld(t->b, IR_V128, aligned_memop(t, addr), addr);
+        x86_tr_after_access(t, addr, 16, false);
+        return v;
     case SM_U16:
         return tr_ldv(t, addr, 16);
     default:
@@ -169,8 +192,9 @@ IrVal x86_tr_load_vec(Tr *t, IrVal addr, unsigned size)
 static void store_vec(Tr *t, IrVal addr, IrVal v, unsigned size)
 {
     if (size == 16) {
-        x86_tr_mem_check(t, addr, 16, true);
+        x86_tr_before_access(t, addr, 16, true);
         ir_qst(t->b, IR_V128, aligned_memop(t, addr), addr, v);
+        x86_tr_after_access(t, addr, 16, true);
     } else {
         tr_stv(t, addr, v, size == SM_U16 ? 16 : size);
     }
@@ -191,6 +215,11 @@ static void do_v(Tr *t, const SimdOp *o)
 
     if (o->vop == IRVOP_MOVQ && t->mod != 3) {
         ir_mov(t->b, IR_V128, xmm(t->reg), src); /* zero-filled already */
+        return;
+    }
+    if ((o->vop == IRVOP_DPPS || o->vop == IRVOP_DPPD) && fp_checked(t, o->vop)) {
+        ir_mov(t->b, IR_V128, xmm(t->reg),
+               dot_checked(t, o->vop == IRVOP_DPPD, xmm(t->reg), src, imm));
         return;
     }
     vop_to(t, o->vop, xmm(t->reg), xmm(t->reg), src, imm);

@@ -124,6 +124,7 @@ uint64_t tr_target(const Tr *t, unsigned bytes, uint64_t pc);
 /* Parts of the integer decoder besides tr_int(), tr_ctl(), tr_string(): as those. */
 bool tr_alu(Tr *t);  /* arithmetic, logic, exchanges */
 bool tr_bits(Tr *t); /* shifts, rotates, bits */
+bool tr_vex(Tr *t);  /* after C4, C5: false if that is LES, LDS */
 bool tr_sys(Tr *t);  /* I/O, system instructions */
 
 #endif

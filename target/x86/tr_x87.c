@@ -122,7 +122,7 @@ static void mem_store(Tr *t, unsigned bytes, bool pop)
 
     if (tr_mode(t, M_FPUEXC)) {
         ir_call2(b, &x86_hd_fst_mem_checked, code(t, 0), o.addr);
-        x86_tr_mem_check(t, o.addr, bytes, true);
+        x86_tr_after_access(t, o.addr, bytes, true);
     } else {
         tr_st(t, bytes, o.addr, ir_call1(b, &x86_hd_fst_mem, code(t, 0)));
         ir_ste(b, IR_I32, IRM_16, FPU_OFF(fstat), ir_lde(b, IR_I32, IRM_16, FPU_OFF(fstat_next)));
@@ -139,7 +139,7 @@ static void mem_store_wide(Tr *t)
     Opd o = mem_opd(t, 10, true);
 
     ir_call2(t->b, &x86_hd_fstp_wide, code(t, 0), o.addr);
-    x86_tr_mem_check(t, o.addr, 10, true);
+    x86_tr_after_access(t, o.addr, 10, true);
     note(t, o.off);
 }
 
@@ -151,7 +151,7 @@ static void mem_env(Tr *t, const IrHelper *h, unsigned extra, bool load)
     Opd o = mem_opd(t, bytes, !load);
 
     ir_call2(t->b, h, o.addr, tr_i64(t, fmt));
-    x86_tr_mem_check(t, o.addr, bytes, !load);
+    x86_tr_after_access(t, o.addr, bytes, !load);
     if (load || tr_mode(t, M_FPUEXC)) { /* the exception masks may have changed */
         tr_end_exit(t);
     }

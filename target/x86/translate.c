@@ -360,6 +360,9 @@ static void one_insn(Tr *t)
             t->op = tr_u8(t);
         }
     }
+    if (t->map == 0 && (t->op & 0xfe) == 0xc4 && tr_vex(t)) {
+        return;
+    }
     if (t->map == 0 && (t->op == 0x9b || (t->op & 0xf8) == 0xd8)) {
         if (!tr_x87(t)) {
             tr_ud(t);

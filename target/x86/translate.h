@@ -6,6 +6,7 @@
  * tr_int.c     moves, stack, conversions         tr_ctl.c   branches, segment registers, flags
  * tr_string.c  string instructions               tr_sys.c   I/O, system instructions
  * tr_simd.c    MMX, SSE…                         tr_x87.c   x87
+ * tr_bmi.c     VEX-encoded bit manipulation
  */
 #ifndef RHEA_TARGET_X86_TRANSLATE_H
 #define RHEA_TARGET_X86_TRANSLATE_H

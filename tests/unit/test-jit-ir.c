@@ -2,8 +2,8 @@
  * The translator against its own interpreter: random blocks of IR over a toy guest must leave
  * the same registers, flags, memory and faults. And flags against the host CPU.
  */
-#include "tests/unit/jit-toy.c.inc"
 #include "accel/jit/ir-eval.h"
+#include "tests/unit/jit-toy.c.inc"
 
 /* ---- random blocks ---- */
 
@@ -196,8 +196,8 @@ static void rnd_int(Rnd *r)
 {
     static const uint8_t bin[] = {IR_ADD, IR_SUB, IR_AND, IR_OR,  IR_XOR, IR_ANDN, IR_MUL,
                                   IR_SHL, IR_SHR, IR_SAR, IR_ROL, IR_ROR, IR_ADD,  IR_SUB};
-    static const uint8_t un[] = {IR_NOT,    IR_NEG,    IR_BSWAP, IR_CLZ,   IR_CTZ,
-                                 IR_POPCNT, IR_EXT8U,  IR_EXT8S, IR_EXT16U, IR_EXT16S};
+    static const uint8_t un[] = {IR_NOT,    IR_NEG,   IR_BSWAP, IR_CLZ,    IR_CTZ,
+                                 IR_POPCNT, IR_EXT8U, IR_EXT8S, IR_EXT16U, IR_EXT16S};
     IrType t = pick(r, 2) ? IR_I64 : IR_I32;
     unsigned w = t == IR_I64 ? 64 : 32, pos, len;
     IrVal d, lo, hi;
@@ -211,12 +211,14 @@ static void rnd_int(Rnd *r)
         break;
     case 2:
         pos = pick(r, 2) ? pick(r, 2) * 8 : pick(r, w);
-        len = pick(r, 3) ? MIN(8u << pick(r, 2), w - pos) : 1 + pick(r, w - pos);
+        len = pick(r, 3) ? 8u << pick(r, 2) : 1 + pick(r, w - pos);
+        len = MIN(len, w - pos);
         add_t(r, t, ir_extract(r->b, t, pick_t(r, t), pos, len, pick(r, 2)));
         break;
     case 3:
         pos = pick(r, 2) ? pick(r, 2) * 8 : pick(r, w);
-        len = pick(r, 3) ? MIN(8u << pick(r, 2), w - pos) : 1 + pick(r, w - pos);
+        len = pick(r, 3) ? 8u << pick(r, 2) : 1 + pick(r, w - pos);
+        len = MIN(len, w - pos);
         add_t(r, t, ir_deposit(r->b, t, pick_t(r, t), pick_t(r, t), pos, len));
         break;
     case 4:
@@ -282,7 +284,10 @@ static IrVal rnd_addr(Rnd *r)
         break;
     }
     v = ir_op(r->b, IR_AND, IR_I64, pick64(r),
-              ir_const(r->b, IR_I64, base & 0xfff ? 7 : pick(r, 2) ? 0xfff : 0x3ff8));
+              ir_const(r->b, IR_I64,
+                       base & 0xfff ? 7
+                       : pick(r, 2) ? 0xfff
+                                    : 0x3ff8));
     if (pick(r, 3) == 0) {
         IrVal i = ir_op(r->b, IR_AND, IR_I64, pick64(r), ir_const(r->b, IR_I64, 15));
 
@@ -340,9 +345,9 @@ static void rnd_mem(Rnd *r)
 
 static void rnd_vec(Rnd *r)
 {
-    static const uint16_t ops[] = {IRVOP_ADDPS, IRVOP_ADDSD, IRVOP_MULPD,  IRVOP_PADDB, IRVOP_PXOR,
-                                   IRVOP_SQRTSS, IRVOP_DIVSS, IRVOP_SUBPS, IRVOP_MOVSS,
-                                   IRVOP_MOVSD, IRVOP_MOVLHPS, IRVOP_PUNPCKLBW};
+    static const uint16_t ops[] = {IRVOP_ADDPS, IRVOP_ADDSD,  IRVOP_MULPD,   IRVOP_PADDB,
+                                   IRVOP_PXOR,  IRVOP_SQRTSS, IRVOP_DIVSS,   IRVOP_SUBPS,
+                                   IRVOP_MOVSS, IRVOP_MOVSD,  IRVOP_MOVLHPS, IRVOP_PUNPCKLBW};
     IrType t = pick(r, 2) ? IR_I64 : IR_I32;
 
     switch (pick(r, 8)) {
@@ -374,8 +379,7 @@ static void rnd_vec(Rnd *r)
         add_t(r, IR_V128, ir_vop(r->b, IRVOP_PSRLDI, pickv(r), 0, pick(r, 40)));
         break;
     default:
-        add_t(r, IR_V128,
-              ir_vop(r->b, ops[pick(r, G_N_ELEMENTS(ops))], pickv(r), pickv(r), 0));
+        add_t(r, IR_V128, ir_vop(r->b, ops[pick(r, G_N_ELEMENTS(ops))], pickv(r), pickv(r), 0));
     }
 }
 
@@ -408,11 +412,11 @@ static void rnd_writes(Rnd *r)
                 a = ir_op(r->b, IR_AND, IR_I32, a, ir_const(r->b, IR_I32, 0xffff & ~IRF_H));
             }
             k = ir_op(r->b, pick(r, 2) ? IR_ADD : IR_SUB, IR_I64, g, ir_const(r->b, IR_I64, 1));
-            r->cur = (IrFlags){.kind = r->b->insns[r->b->n_insns - 1].op == IR_ADD ? IRF_INC
-                                                                                    : IRF_DEC,
-                               .size = 8,
-                               .a = k,
-                               .c = a};
+            r->cur =
+                (IrFlags){.kind = r->b->insns[r->b->n_insns - 1].op == IR_ADD ? IRF_INC : IRF_DEC,
+                          .size = 8,
+                          .a = k,
+                          .c = a};
             ir_mov(r->b, IR_I64, g, k);
             break;
         case 3:
@@ -519,7 +523,8 @@ static void rnd_block(IrBlock *b, uint64_t pc, unsigned max, void *arg)
     r->s = pc * 0x9e3779b97f4a7c15ull + 12345;
     forget_temps(r);
     r->cur = (IrFlags){.kind = IRF_PACKED};
-    n = MIN(max, 1 + pick(r, r->size));
+    n = 1 + pick(r, r->size);
+    n = MIN(max, n);
     r->local = ir_local(b, IR_I64);
     ir_mov(b, IR_I64, r->local, ir_const(b, IR_I64, 7));
     for (unsigned i = 0; i < n; i++) {
@@ -629,7 +634,8 @@ static void show(const char *who, Toy *t)
         uint64_t q[2];
 
         memcpy(q, c->v[i], 16);
-        g_test_message("  v%d %016" G_GINT64_MODIFIER "x %016" G_GINT64_MODIFIER "x", i, q[0], q[1]);
+        g_test_message("  v%d %016" G_GINT64_MODIFIER "x %016" G_GINT64_MODIFIER "x", i, q[0],
+                       q[1]);
     }
 }
 
@@ -740,8 +746,15 @@ static void test_big(void)
 static void test_options(void)
 {
     static const char *const opts[] = {
-        "opt-pin=off", "opt-fold=off",    "opt-inplace=off", "opt-cache=off",   "opt-flags=off",
-        "opt-fasttlb=off", "opt-victim=off", "opt-atomics=off", "opt-jumpcache=off,opt-link=off",
+        "opt-pin=off",
+        "opt-fold=off",
+        "opt-inplace=off",
+        "opt-cache=off",
+        "opt-flags=off",
+        "opt-fasttlb=off",
+        "opt-victim=off",
+        "opt-atomics=off",
+        "opt-jumpcache=off,opt-link=off",
         "opt-pin=off,opt-fold=off,opt-inplace=off,opt-cache=off,opt-flags=off"};
     Rnd r = {.size = 14, .vectors = true, .branches = true, .atomics = true, .calls = true};
 

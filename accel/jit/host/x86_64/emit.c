@@ -229,7 +229,11 @@ static void emit_add(JitGen *g, const IrInsn *in)
         } else if (in_place && sub) {
             ra_before_sub(g, target, b, wide);
         }
-        dst = ra_dst(g, in->d, 0);
+        if (in_place && (imm || sub)) {
+            dst = g->v[target].reg; /* dependents were adjusted to the value to come */
+        } else {
+            dst = ra_dst(g, in->d, 0);
+        }
         if (in_place) {
             if (imm) {
                 x_alu_ri(&g->a, sub ? ALU_SUB : ALU_ADD, size, dst, k);
