@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 static bool wants_help(const char *text)
 {
@@ -143,6 +144,20 @@ static bool gdb_open(Machine *m, const SystemConfig *c, GError **err)
     return !spec || gdbstub_start(m, spec, err);
 }
 
+/* Guest memory is not reserved in advance; more than the host could ever give is a mistake. */
+static bool check_ram(uint64_t size, GError **err)
+{
+    struct sysinfo host;
+    if (sysinfo(&host) < 0) {
+        return true;
+    }
+    uint64_t most = ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
+    return size <= most || fail(err,
+                                "-m: the host has %" G_GUINT64_FORMAT " MiB of memory and swap, "
+                                "%" G_GUINT64_FORMAT " MiB were asked for",
+                                most >> 20, size >> 20);
+}
+
 /* Everything between the command line and the first guest instruction. NULL: nothing is left over.
  */
 static Machine *build(SystemConfig *c, GError **err)
@@ -167,7 +182,7 @@ static Machine *build(SystemConfig *c, GError **err)
     c->m.default_devices = !c->nodefaults;
     c->m.has_display = c->vga ? strcmp(c->vga, "none") != 0 : !c->nodefaults && !c->m.nographic;
     c->m.firmware_dir = c->firmware_dir;
-    if (!terminals_open(c, err)) {
+    if (!check_ram(c->m.ram_size, err) || !terminals_open(c, err)) {
         return NULL;
     }
     Machine *m = machine_new(type, accel);

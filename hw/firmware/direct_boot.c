@@ -3,6 +3,7 @@
 #include "core/x86-intc.h"
 #include "hw/firmware/linux_boot.h"
 #include "hw/firmware/linuxboot-rom.h"
+#include "hw/firmware/rom.h"
 #include <string.h>
 
 #define ROM_FILE "genroms/linuxboot.bin"
@@ -158,9 +159,8 @@ static bool setup_kind(Machine *m, FwCfg *fw, const KernelFile *k, const PcMemor
 bool direct_boot_setup(Machine *m, FwCfg *fw, const PcMemoryLayout *layout, GError **err)
 {
     const MachineConfig *cfg = &m->cfg;
-    gchar *data = NULL;
-    gsize len = 0;
-    GError *e = NULL;
+    uint8_t *data = NULL;
+    size_t len = 0;
 
     if (!cfg->kernel) {
         if (cfg->initrd || cfg->append) {
@@ -168,13 +168,11 @@ bool direct_boot_setup(Machine *m, FwCfg *fw, const PcMemoryLayout *layout, GErr
         }
         return true;
     }
-    if (!g_file_get_contents(cfg->kernel, &data, &len, &e)) {
-        fail(err, "kernel '%s': %s", cfg->kernel, e->message);
-        g_error_free(e);
+    if (!firmware_read_file("kernel", cfg->kernel, &data, &len, err)) {
         return false;
     }
     KernelFile k = {.name = cfg->kernel,
-                    .data = (uint8_t *)data,
+                    .data = data,
                     .len = len,
                     .initrd = cfg->initrd,
                     .append = cfg->append};

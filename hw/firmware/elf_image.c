@@ -1,6 +1,7 @@
 /* ELF reading: "Tool Interface Standard (TIS) ELF Specification" 1.2; ELF-64 Object File Format. */
 #include "hw/firmware/elf_image.h"
 #include "core/log.h"
+#include "hw/firmware/rom.h"
 #include <elf.h>
 #include <string.h>
 
@@ -170,13 +171,10 @@ bool flat32_check(const KernelFile *k, GArray *pieces, const PcMemoryLayout *lay
 static bool add_module(Flat32Boot *b, const KernelFile *k, const char *text, const char *file,
                        const PcMemoryLayout *layout, GError **err)
 {
-    gchar *data;
-    gsize len;
-    GError *e = NULL;
+    uint8_t *data;
+    size_t len;
 
-    if (!g_file_get_contents(file, &data, &len, &e)) {
-        fail(err, "module '%s': %s", file, e->message);
-        g_error_free(e);
+    if (!firmware_read_file("module", file, &data, &len, err)) {
         return false;
     }
     uint64_t addr = ((uint64_t)b->high + 0xfff) & ~0xfffull, end = addr + len;

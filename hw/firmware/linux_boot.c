@@ -3,6 +3,7 @@
  */
 #include "hw/firmware/linux_boot.h"
 #include "core/log.h"
+#include "hw/firmware/rom.h"
 #include <string.h>
 
 /* Offsets in the setup header. */
@@ -171,15 +172,12 @@ static uint64_t kernel_end(const uint8_t *setup, uint16_t version, uint32_t at, 
 static bool load_initrd(FwCfg *fw, const KernelFile *k, uint8_t *setup, uint64_t low, uint64_t top,
                         GError **err)
 {
-    gchar *data = NULL;
-    gsize len = 0;
-    GError *e = NULL;
+    uint8_t *data = NULL;
+    size_t len = 0;
     uint16_t version = get16(setup + H_VERSION);
     uint64_t max = version >= 0x203 ? get32(setup + H_INITRD_ADDR_MAX) : 0x37ffffff;
 
-    if (!g_file_get_contents(k->initrd, &data, &len, &e)) {
-        fail(err, "initrd '%s': %s", k->initrd, e->message);
-        g_error_free(e);
+    if (!firmware_read_file("initrd", k->initrd, &data, &len, err)) {
         return false;
     }
     top = MIN(top, max + 1);
@@ -195,7 +193,7 @@ static bool load_initrd(FwCfg *fw, const KernelFile *k, uint8_t *setup, uint64_t
     put32(setup + H_RAMDISK_SIZE, (uint32_t)len);
     fw_cfg_set_u32(fw, FW_CFG_INITRD_ADDR, (uint32_t)addr);
     fw_cfg_set_u32(fw, FW_CFG_INITRD_SIZE, (uint32_t)len);
-    fw_cfg_take_bytes(fw, FW_CFG_INITRD_DATA, (uint8_t *)data, len);
+    fw_cfg_take_bytes(fw, FW_CFG_INITRD_DATA, data, len);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BIOS_MAX (8u << 20)
 #define LOW_MAX (128u << 10)
@@ -45,19 +46,34 @@ char *firmware_find(const Machine *m, const char *name)
     return NULL;
 }
 
+bool firmware_read_file(const char *what, const char *path, uint8_t **data, size_t *len,
+                        GError **err)
+{
+    gchar *text = NULL;
+    gsize n = 0;
+
+    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        return fail(err, "%s '%s' is a directory", what, path);
+    }
+    errno = 0;
+    if (access(path, R_OK) || !g_file_get_contents(path, &text, &n, NULL)) {
+        return fail(err, "%s '%s': %s", what, path, errno ? g_strerror(errno) : "cannot be read");
+    }
+    *data = (uint8_t *)text;
+    *len = n;
+    return true;
+}
+
 uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *len, GError **err)
 {
     g_autofree char *path = firmware_find(m, name);
-    char *data = NULL;
-    GError *e = NULL;
+    uint8_t *data = NULL;
 
     if (!path) {
         fail(err, "firmware file '%s' not found; give its directory with -L", name);
         return NULL;
     }
-    if (!g_file_get_contents(path, &data, len, &e)) {
-        fail(err, "firmware file '%s': %s", path, e->message);
-        g_error_free(e);
+    if (!firmware_read_file("firmware file", path, &data, len, err)) {
         return NULL;
     }
     if (*len > max || *len == 0) {
@@ -65,7 +81,7 @@ uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *l
         g_free(data);
         return NULL;
     }
-    return (uint8_t *)data;
+    return data;
 }
 
 bool pc_bios_load(PcBios *b, Machine *m, MemRegion *pci_mem, const char *name, GError **err)

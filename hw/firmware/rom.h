@@ -14,6 +14,10 @@ char *firmware_find(const Machine *m, const char *name);
 /* Contents (g_free), at most @max bytes; one sentence on failure. */
 uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *len, GError **err);
 
+/* A whole file, for loaders; "@what 'PATH': reason" on failure. */
+bool firmware_read_file(const char *what, const char *path, uint8_t **data, size_t *len,
+                        GError **err);
+
 typedef struct PcBios {
     MemRegion rom; /* ends at 4 GiB */
     MemRegion low; /* its last 128 KiB below 1 MiB */

@@ -206,7 +206,7 @@ static void after_read(AtaDrive *d)
 static void cmd_read(AtaDrive *d, bool ext, bool dma, uint32_t drq_sectors)
 {
     if (drq_sectors == 0) {
-        ata_abort(d); /* READ MULTIPLE before SET MULTIPLE */
+        ata_abort(d); /* READ MULTIPLE while it is switched off */
         return;
     }
     if (begin(d, ext)) {
@@ -597,6 +597,6 @@ void ata_disk_power_on(AtaDrive *d)
     d->heads = (uint16_t)d->default_heads;
     d->spt = (uint16_t)d->default_spt;
     d->cylinders = (uint16_t)d->default_cylinders;
-    d->multiple = 0;
+    d->multiple = ATA_MAX_MULTIPLE;
     d->smart = true;
 }

@@ -8,8 +8,11 @@
 #include "core/x86-intc.h"
 #include "hw/acpi/acpi_tables.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/fdc82078.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/ns16550.h"
+#include "hw/char/parallel.h"
+#include "hw/display/vga.h"
 #include "hw/dma/i8237.h"
 #include "hw/firmware/fw_cfg.h"
 #include "hw/firmware/linux_boot.h"
@@ -46,7 +49,9 @@ typedef struct Pc {
     FwCfg *fw_cfg;
     Piix4Pm *pm;
     Piix3Ide *ide;
+    Fdc *fdc;
     uint8_t com_ports; /* bit n: COM(n+1) is fitted */
+    uint8_t lpt_ports;
     Irq gsi[IOAPIC_PINS];
     /* A20 is open when either source opens it. */
     bool a20_kbc, a20_port92;
@@ -205,7 +210,7 @@ static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
     IsaBus *isa = &pc->isa;
     const Irq reset = {cpu_reset_line, m, 0};
 
-    bus_init(&isa->bus, "ISA", "isa.0", NULL);
+    bus_init(&isa->bus, "ISA", "isa.0", (Device *)pc->south);
     isa->io = &m->io_root;
     isa->mem = i440fx_pci_mem(pc->host);
     isa->mem_space = m->memory;
@@ -223,7 +228,58 @@ static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
             pc->com_ports |= 1 << i;
         }
     }
+    static const struct {
+        uint16_t io;
+        uint8_t irq;
+    } lpt[3] = {{0x378, 7}, {0x278, 5}, {0x3bc, 7}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(lpt); i++) {
+        if (m->cfg.parallel[i]) {
+            if (!parallel_new_isa(isa, lpt[i].io, lpt[i].irq, m->cfg.parallel[i], err)) {
+                return false;
+            }
+            pc->lpt_ports |= 1 << i;
+        }
+    }
+    if (m->cfg.has_display && !vga_new_pci(i440fx_bus(pc->host), PCI_DEVFN(2, 0), err)) {
+        return false;
+    }
+    if (!(pc->fdc = fdc_new(isa, 0x3f0, 6, 2, err))) {
+        return false;
+    }
     return !m->cfg.debugcon || debugcon_new(isa, 0xe9, m->cfg.debugcon, err);
+}
+
+/* Two floppy drives at most; the first one is always fitted, as users expect. */
+static bool create_floppies(Machine *m, Pc *pc, GError **err)
+{
+    bool taken[2] = {false};
+    GPtrArray *drives = m->cfg.drives;
+    for (guint i = 0; drives && i < drives->len; i++) {
+        DriveSpec *d = drives->pdata[i];
+        if (d->iface != DRIVE_IF_FLOPPY) {
+            continue;
+        }
+        const BlockOptions opts = {.file = d->file,
+                                   .format = d->format,
+                                   .read_only = d->readonly,
+                                   .snapshot = d->snapshot};
+        int unit = d->index >= 0 ? d->index : taken[0];
+        BlockDev *media = NULL;
+        if (unit > 1 || taken[unit]) {
+            return fail(err,
+                        "-drive %s: there are two floppy drives, A and B, and this place is "
+                        "taken",
+                        d->file ? d->file : "");
+        }
+        if (d->file && !(media = block_open(&opts, err))) {
+            return false;
+        }
+        if (!fdc_attach(pc->fdc, unit, media, err)) {
+            return false;
+        }
+        taken[unit] = d->used = true;
+    }
+    return taken[0] || !m->cfg.default_devices || fdc_attach(pc->fdc, 0, NULL, err);
 }
 
 static bool attach_drive(Pc *pc, DriveSpec *d, unsigned index, GError **err)
@@ -267,11 +323,11 @@ static bool create_disks(Machine *m, Pc *pc, GError **err)
     for (guint i = 0; drives && i < drives->len; i++) {
         DriveSpec *d = drives->pdata[i];
         int index = d->index;
+        if (d->iface == DRIVE_IF_NONE || d->iface == DRIVE_IF_FLOPPY) {
+            continue;
+        }
         if (d->iface != DRIVE_IF_IDE) {
-            if (d->iface == DRIVE_IF_NONE) {
-                continue;
-            }
-            return fail(err, "-drive %s: only IDE drives are in this version",
+            return fail(err, "-drive %s: only IDE and floppy drives are in this version",
                         d->file ? d->file : "");
         }
         if (index < 0) {
@@ -318,14 +374,27 @@ static bool fill_cmos(Machine *m, Pc *pc, GError **err)
     if (!pc_boot_order_cmos(order, &cmos38, &cmos3d, err)) {
         return false;
     }
+    bool a = fdc_drive_type(pc->fdc, 0), b = fdc_drive_type(pc->fdc, 1);
+    uint8_t floppies = b ? 0x41 : a ? 0x01 : 0;
     const struct {
         uint8_t index, val;
     } bytes[] = {
-        {0x14, 0x04 | 0x02}, /* VGA, x87 */
-        {0x15, 640 & 0xff},  {0x16, 640 >> 8},    {0x17, ext_kb},     {0x18, ext_kb >> 8},
-        {0x30, ext_kb},      {0x31, ext_kb >> 8}, {0x34, above_16m},  {0x35, above_16m >> 8},
-        {0x5b, high >> 16},  {0x5c, high >> 24},  {0x5d, high >> 32}, {0x5f, m->cfg.smp - 1},
-        {0x38, cmos38},      {0x3d, cmos3d},
+        {0x10, fdc_drive_type(pc->fdc, 0) << 4 | fdc_drive_type(pc->fdc, 1)},
+        {0x14, floppies | 0x04 | 0x02}, /* mouse, x87 */
+        {0x15, 640 & 0xff},
+        {0x16, 640 >> 8},
+        {0x17, ext_kb},
+        {0x18, ext_kb >> 8},
+        {0x30, ext_kb},
+        {0x31, ext_kb >> 8},
+        {0x34, above_16m},
+        {0x35, above_16m >> 8},
+        {0x5b, high >> 16},
+        {0x5c, high >> 24},
+        {0x5d, high >> 32},
+        {0x5f, m->cfg.smp - 1},
+        {0x38, cmos38},
+        {0x3d, cmos3d},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(bytes); i++) {
         mc146818_set(pc->rtc, bytes[i].index, bytes[i].val);
@@ -347,7 +416,10 @@ static bool install_tables(Machine *m, Pc *pc, GError **err)
         .rtc = true,
         .keyboard = true,
         .mouse = true,
+        .floppy = fdc_drive_type(pc->fdc, 0) || fdc_drive_type(pc->fdc, 1),
+        .vga = m->cfg.has_display,
         .serial = pc->com_ports,
+        .parallel = pc->lpt_ports,
     };
     SmbiosConfig smbios = {
         .layout = pc->layout,
@@ -372,8 +444,8 @@ static bool pc_init(Machine *m, GError **err)
     bool ok = create_ram(m, pc, err) && create_cpus(m, pc, err) && create_core_chips(m, pc, err) &&
               pc_bios_load(&pc->bios, m, i440fx_pci_mem(pc->host), m->cfg.bios, err) &&
               create_isa_devices(m, pc, err) && create_disks(m, pc, err) &&
-              create_power_management(m, pc, err) && fill_cmos(m, pc, err) &&
-              install_tables(m, pc, err);
+              create_floppies(m, pc, err) && create_power_management(m, pc, err) &&
+              fill_cmos(m, pc, err) && install_tables(m, pc, err);
     m->power_button = power_button;
     m->nmi = nmi_button;
     return ok;

@@ -130,12 +130,12 @@ static const uint32_t implemented[FEAT_WORDS] = {
     [FEAT_1_EDX] = 0x0fcbfbff & ~B(10),
     [FEAT_1_ECX] = B(0) | B(1) | B(3) | B(9) | B(13) | B(17) | B(19) | B(20) | B(21) | B(22) |
                    B(23) | B(24) | B(25) | B(26) | B(30) | B(31),
-    [FEAT_7_EBX] =
-        B(0) | B(1) | B(7) | B(9) | B(10) | B(13) | B(18) | B(19) | B(20) | B(23) | B(24),
+    [FEAT_7_EBX] = B(0) | B(1) | B(3) | B(7) | B(8) | B(9) | B(10) | B(13) | B(18) | B(19) | B(20) |
+                   B(23) | B(24),
     [FEAT_7_ECX] = B(2) | B(22),
     [FEAT_7_EDX] = B(4),
     [FEAT_80000001_EDX] = FEAT_AMD_ALIAS | B(11) | B(20) | B(22) | B(25) | B(26) | B(27) | B(29),
-    [FEAT_80000001_ECX] = B(0) | B(1) | B(5) | B(8) | B(22),
+    [FEAT_80000001_ECX] = B(0) | B(1) | B(4) | B(5) | B(8) | B(22),
     [FEAT_80000007_EDX] = B(8),
     [FEAT_6_EAX] = B(2),
     [FEAT_D_1_EAX] = B(0) | B(1) | B(2),

@@ -10,16 +10,9 @@ enum { HOST_FCW = 0x37f, FCW_RC_PC = 0xf00, FSW_STICKY = FPU_EXC | FPU_SF };
 
 /* ---- the host's x87 around an operation ---- */
 
-/* Guest rounding and precision are in effect, and no sticky flag is set on the host that is not
- * set in the guest: what the operation leaves may simply be or-ed in. */
+/* Guest rounding and precision are in effect between these two. */
 static inline void host_enter(const X86Cpu *c)
 {
-    uint16_t sw;
-
-    asm volatile("fnstsw %0" : "=a"(sw));
-    if (sw & FSW_STICKY & ~c->fstat) {
-        asm volatile("fnclex");
-    }
     if ((c->fctrl & FCW_RC_PC) != (HOST_FCW & FCW_RC_PC)) {
         uint16_t cw = c->fctrl | FPU_EXC;
         asm volatile("fldcw %0" : : "m"(cw));
@@ -39,7 +32,18 @@ static inline void merge(X86Cpu *c, uint16_t sw, uint16_t cc)
     c->fstat = (c->fstat & ~cc) | (sw & (FSW_STICKY | cc));
 }
 
-#define ST_CLOBBERS "st", "st(1)", "st(2)", "memory"
+/*
+ * An operation and the status word it left in ax. The host's sticky flags are what earlier
+ * operations left: if one is set that is not set in the guest (%[fresh]: those bits), it may be
+ * stale, so they are cleared and the operation is repeated. @drop takes the result off the stack.
+ */
+#define ONCE(load, op, drop)                                                                       \
+    load "\n" op "\n"                                                                              \
+         "fnstsw %%ax\ntest %w[fresh], %%ax\njz 1f\n" drop "\nfnclex\n" load "\n" op "\n"          \
+         "fnstsw %%ax\n1:\n"
+#define DROP "fstp %%st(0)"
+#define FRESH(c) [fresh] "r"(FSW_STICKY & ~(c)->fstat)
+#define ST_CLOBBERS "st", "st(1)", "st(2)", "memory", "cc"
 
 /* ---- arithmetic ---- */
 
@@ -68,9 +72,9 @@ static inline unsigned fc_src(uint64_t code)
             return;                                                                                \
         }                                                                                          \
         host_enter(c);                                                                             \
-        asm volatile("fldt %[l]\nfldt %[r]\n" insn "\nfnstsw %%ax\nfstpt %[d]"                     \
-                     : [d] "=m"(*dst), "=a"(sw)                                                    \
-                     : [l] "m"(*left), [r] "m"(*right)                                             \
+        asm volatile(ONCE("fldt %[l]\nfldt %[r]", insn, DROP) "fstpt %[d]"                         \
+                     : [d] "=m"(*dst), "=&a"(sw)                                                   \
+                     : [l] "m"(*left), [r] "m"(*right), FRESH(c)                                   \
                      : ST_CLOBBERS);                                                               \
         host_leave(c);                                                                             \
         merge(c, sw, FPU_C1);                                                                      \
@@ -86,15 +90,15 @@ ARITH(fdiv, ".byte 0xde, 0xf9")
 /* ---- arithmetic and comparison with memory ---- */
 
 #define ARITH_M(insn)                                                                              \
-    asm volatile("fldt %[d]\n" insn " %[m]\nfnstsw %%ax\nfstpt %[d]"                               \
-                 : [d] "+m"(*d), "=a"(sw)                                                          \
-                 : [m] "m"(val)                                                                    \
+    asm volatile(ONCE("fldt %[d]", insn " %[m]", DROP) "fstpt %[d]"                                \
+                 : [d] "+m"(*d), "=&a"(sw)                                                         \
+                 : [m] "m"(val), FRESH(c)                                                          \
                  : ST_CLOBBERS);                                                                   \
     break
 #define COM_M(insn)                                                                                \
-    asm volatile("fldt %[d]\n" insn " %[m]\nfnstsw %%ax"                                           \
-                 : "=a"(sw)                                                                        \
-                 : [d] "m"(*d), [m] "m"(val)                                                       \
+    asm volatile(ONCE("fldt %[d]", insn " %[m]", "")                                               \
+                 : "=&a"(sw)                                                                       \
+                 : [d] "m"(*d), [m] "m"(val), FRESH(c)                                             \
                  : ST_CLOBBERS);                                                                   \
     break
 #define ARITH_M_CASES(op, sx)                                                                      \
@@ -160,6 +164,12 @@ static void x86_h_farith_m(VCpu *cpu, uint64_t code, uint64_t val)
 
 /* ---- comparisons, conditional moves ---- */
 
+#define COM(insn)                                                                                  \
+    asm volatile(ONCE("fldt %[b]\nfldt %[a]", insn, "")                                            \
+                 : "=&a"(sw)                                                                       \
+                 : [a] "m"(*a), [b] "m"(*b), FRESH(c)                                              \
+                 : ST_CLOBBERS)
+
 static void x86_h_fcom(VCpu *cpu, uint64_t code)
 {
     X86Cpu *c = x86(cpu);
@@ -173,15 +183,9 @@ static void x86_h_fcom(VCpu *cpu, uint64_t code)
     }
     host_enter(c);
     if (code & FC_QUIET) {
-        asm volatile("fldt %[b]\nfldt %[a]\nfucompp\nfnstsw %%ax"
-                     : "=a"(sw)
-                     : [a] "m"(*a), [b] "m"(*b)
-                     : ST_CLOBBERS);
+        COM("fucompp");
     } else {
-        asm volatile("fldt %[b]\nfldt %[a]\nfcompp\nfnstsw %%ax"
-                     : "=a"(sw)
-                     : [a] "m"(*a), [b] "m"(*b)
-                     : ST_CLOBBERS);
+        COM("fcompp");
     }
     host_leave(c);
     merge(c, sw, FPU_CC);
@@ -194,11 +198,11 @@ static void x86_h_fcom(VCpu *cpu, uint64_t code)
 }
 
 #define COMI(insn)                                                                                 \
-    asm volatile("fldt %[b]\nfldt %[a]\n" insn " %%st(1), %%st\nlahf\nmovzbl %%ah, %k[f]\n"        \
-                 "fnstsw %%ax\nfstp %%st(0)"                                                       \
-                 : "=a"(sw), [f] "=&Q"(ef)                                                         \
-                 : [a] "m"(*a), [b] "m"(*b)                                                        \
-                 : ST_CLOBBERS, "cc")
+    asm volatile(ONCE("fldt %[b]\nfldt %[a]",                                                      \
+                      insn " %%st(1), %%st\nlahf\nmovzbl %%ah, %k[f]\nfstp %%st(0)", "")           \
+                 : "=&a"(sw), [f] "=&Q"(ef)                                                        \
+                 : [a] "m"(*a), [b] "m"(*b), FRESH(c)                                              \
+                 : ST_CLOBBERS)
 
 static uint64_t x86_h_fcomi(VCpu *cpu, uint64_t code, uint64_t flags)
 {
@@ -394,9 +398,9 @@ static unsigned store_kind(uint64_t code)
 }
 
 #define STORE(insn)                                                                                \
-    asm volatile("fldt %[s]\n" insn " %[m]\nfnstsw %%ax"                                           \
-                 : [m] "=m"(val), "=a"(sw)                                                         \
-                 : [s] "m"(*s)                                                                     \
+    asm volatile(ONCE("fldt %[s]", insn " %[m]", "")                                               \
+                 : [m] "=m"(val), "=&a"(sw)                                                        \
+                 : [s] "m"(*s), FRESH(c)                                                           \
                  : ST_CLOBBERS);                                                                   \
     break
 
@@ -531,9 +535,9 @@ static void x86_h_fstp_wide(VCpu *cpu, uint64_t code, uint64_t addr)
 /* ---- other register forms ---- */
 
 #define UNARY(insn)                                                                                \
-    asm volatile("fldt %[d]\n" insn "\nfnstsw %%ax\nfstpt %[d]"                                    \
-                 : [d] "+m"(*d), "=a"(sw)                                                          \
-                 :                                                                                 \
+    asm volatile(ONCE("fldt %[d]", insn, DROP) "fstpt %[d]"                                        \
+                 : [d] "+m"(*d), "=&a"(sw)                                                         \
+                 : FRESH(c)                                                                        \
                  : ST_CLOBBERS);                                                                   \
     break
 

@@ -72,7 +72,8 @@ static uint32_t writes(const Enc *e)
     const Spec *s = e->s;
     unsigned op;
 
-    if (is_alu(s, &op) || s->undef == U_MUL || s->undef == U_SCAN || s->undef == U_CNTZ) {
+    if (is_alu(s, &op) || s->undef == U_MUL || s->undef == U_SCAN || s->undef == U_CNTZ ||
+        s->undef == U_BMI || s->undef == U_BEXTR) {
         return EF_ARITH;
     }
     if (is_shift(s) || s->undef == U_DBL) {
@@ -224,17 +225,19 @@ static void run_seqs(unsigned bits, const char *opts)
     for (unsigned i = 0; i < n; i++) {
         uint64_t r[16], flags;
         uint32_t undef;
-        Enc e = make_seq(&name, bits, at, &undef);
+        Enc e;
 
-        memcpy(x86g_ram(guest) + at, e.code, e.len);
-        memcpy(x86g_ram(guest) + exit_addr(&e, 0), "\xcd\x81", 2);
-        at += SLOT;
         if (at + SLOT > CODE + CODE_SIZE) { /* all used: another CPU */
             x86g_free(guest);
             guest = x86g_new(opts);
             add_features(x86g_cpu(guest));
             at = CODE;
         }
+        e = make_seq(&name, bits, at, &undef);
+
+        memcpy(x86g_ram(guest) + at, e.code, e.len);
+        memcpy(x86g_ram(guest) + exit_addr(&e, 0), "\xcd\x81", 2);
+        at += SLOT;
         if (g_test_verbose()) {
             g_autofree char *code = hex(&e);
 

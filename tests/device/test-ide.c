@@ -160,8 +160,11 @@ static void test_multiple(void)
     IdeFixture x = disk();
     uint8_t buf[16 * 512];
 
+    outb(x.f, IDE + 2, 0); /* switches it off */
+    ide_command(&x, 0xc6);
+    g_assert_cmphex(ide_status(&x), ==, 0x50);
     ide_lba28(&x, 5, 20, 0);
-    ide_command(&x, 0xc4); /* before SET MULTIPLE */
+    ide_command(&x, 0xc4);
     g_assert_cmphex(ide_status(&x), ==, 0x51);
     g_assert_cmphex(inb(x.f, IDE + 1), ==, 0x04);
     outb(x.f, IDE + 2, 3);

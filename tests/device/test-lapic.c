@@ -619,6 +619,45 @@ static void test_msi(void)
     apic_rig_close(&a);
 }
 
+static unsigned taken; /* atomic */
+
+static gpointer sender(gpointer unused)
+{
+    for (unsigned i = 0; i < 20000; i++) {
+        g_assert_true(message(0, LAPIC_FIXED, 0x40 + i % 64, false));
+        while (__atomic_load_n(&taken, __ATOMIC_SEQ_CST) != i + 1) {
+            g_thread_yield();
+        }
+    }
+    return NULL;
+}
+
+/* CR8 is written without the lock while interrupts arrive: none may be lost. */
+static void test_cr8_race(void)
+{
+    start(1);
+    gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    taken = 0;
+    GThread *t = g_thread_new("sender", sender, NULL);
+    for (unsigned n = 0; n < 20000;) {
+        lapic_intc.set_tpr(a.apic[0], 15);
+        lapic_intc.set_tpr(a.apic[0], 0);
+        if (__atomic_load_n(&a.cpu[0].events, __ATOMIC_SEQ_CST) & VCPU_IRQ) {
+            int v = ack(&a, 0);
+            if (v >= 0) {
+                g_assert_cmphex(v, ==, 0x40 + n % 64);
+                n++;
+                lapic_mmio_write(a.apic[0], EOI, 0);
+                __atomic_store_n(&taken, n, __ATOMIC_SEQ_CST);
+            }
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_thread_join(t);
+    g_assert_false(irq_pending(&a, 0));
+    apic_rig_close(&a);
+}
+
 static void test_state(void)
 {
     start(2);
@@ -654,6 +693,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lapic/base-msr", test_base_msr);
     g_test_add_func("/lapic/x2apic", test_x2apic);
     g_test_add_func("/lapic/msi", test_msi);
+    g_test_add_func("/lapic/cr8-race", test_cr8_race);
     g_test_add_func("/lapic/state", test_state);
     return g_test_run();
 }

@@ -658,8 +658,8 @@ static void emit_deposit(JitGen *g, const IrInsn *in)
             a8(&g->a, k);
         } else {
             ob = ra_opd(g, in->b, 4);
+            dst = ra_dst(g, in->d, 0); /* may use rcx to save what else bh is part of */
             move_to(g, false, RCX, ob);
-            dst = ra_dst(g, in->d, 0);
             a8(&g->a, 0x88); /* mov bh, cl */
             a8(&g->a, 0xc0 | 1 << 3 | 7);
         }
