@@ -150,7 +150,7 @@ static gboolean source_dispatch(GSource *source, GSourceFunc fn, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-static GSourceFuncs source_funcs = {.dispatch = source_dispatch};
+static const GSourceFuncs source_funcs = {.dispatch = source_dispatch};
 
 /* A source with no prepare and check is ready when its descriptor is. */
 static void attach(Clock *c)
@@ -159,7 +159,7 @@ static void attach(Clock *c)
     if (c->fd < 0) {
         g_error("timerfd_create: %s", g_strerror(errno)); /* no descriptors left at start */
     }
-    c->source = g_source_new(&source_funcs, sizeof(ClockSource));
+    c->source = g_source_new((GSourceFuncs *)&source_funcs, sizeof(ClockSource));
     ((ClockSource *)c->source)->clock = c;
     g_source_set_name(c->source, "rhea-clock");
     g_source_set_priority(c->source, G_PRIORITY_HIGH);

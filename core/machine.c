@@ -268,7 +268,7 @@ static gboolean dispatch_requests(GSource *source, GSourceFunc fn, gpointer data
     return G_SOURCE_CONTINUE;
 }
 
-static GSourceFuncs request_funcs = {.dispatch = dispatch_requests};
+static const GSourceFuncs request_funcs = {.dispatch = dispatch_requests};
 
 /* ---- reset ---- */
 
@@ -335,7 +335,7 @@ Machine *machine_new(const MachineType *type, const Accelerator *accel)
     m->devices = g_ptr_array_new();
     m->loop = g_new0(struct MachineLoop, 1);
     g_cond_init(&m->loop->parked);
-    m->loop->source = g_source_new(&request_funcs, sizeof(RequestSource));
+    m->loop->source = g_source_new((GSourceFuncs *)&request_funcs, sizeof(RequestSource));
     ((RequestSource *)m->loop->source)->machine = m;
     g_source_set_name(m->loop->source, "rhea-requests");
     g_source_attach(m->loop->source, NULL);

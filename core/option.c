@@ -146,7 +146,8 @@ void options_mark_used(Options *o, const char *key)
     }
 }
 
-void options_foreach(Options *o, void (*fn)(const char *key, const char *value, void *arg), void *arg)
+void options_foreach(Options *o, void (*fn)(const char *key, const char *value, void *arg),
+                     void *arg)
 {
     for (guint i = 0; i < o->items->len; i++) {
         Item *it = &g_array_index(o->items, Item, i);
@@ -241,7 +242,8 @@ bool parse_size(const char *what, const char *text, uint64_t unit, uint64_t *out
     if (*end) {
         const char *s = strchr(suffixes, g_ascii_toupper(*end));
         if (!s || end[1]) {
-            return fail(err, "%s: '%s' is not a size; write a number with k, M, G or T", what, text);
+            return fail(err, "%s: '%s' is not a size; write a number with k, M, G or T", what,
+                        text);
         }
         unit = 1ull << 10 * (s - suffixes);
     }

@@ -130,7 +130,7 @@ struct Accelerator {
 /* Storage for @target's state, zeroed, with VCPU_ACCEL_AREA bytes in front of it that belong to
  * the accelerator (so that translated code reaches both from one register). Initialises target
  * and accelerator and appends the vCPU to @m's list; its state is set by machine_reset(). */
-#define VCPU_ACCEL_AREA (4u << 20)
+#define VCPU_ACCEL_AREA (8u << 20)
 VCpu *vcpu_new(Machine *m, const Target *target, const Accelerator *accel, int index,
                const char *model, GError **err);
 void vcpu_free(VCpu *cpu); /* ends the thread, leaves the machine's list */

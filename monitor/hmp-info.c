@@ -170,6 +170,54 @@ static void info_kvm(Hmp *h, const HmpArgs *a)
     hmp_printf(h, "kvm support: %s\n", kvm ? "enabled" : "disabled");
 }
 
+/* ---- registers of devices ---- */
+
+/* State of the @nth device of type @name (-1: all); false: none. */
+static bool dump_devices(Hmp *h, const char *name, int nth)
+{
+    int n = 0;
+
+    for (guint i = 0; i < h->m->devices->len; i++) {
+        Device *dev = h->m->devices->pdata[i];
+        if (strcmp(dev->type->name, name) && (!dev->id || strcmp(dev->id, name))) {
+            continue;
+        }
+        if (nth < 0 || n == nth) {
+            hmp_printf(h, "%s %d:\n", dev->type->name, n);
+            if (dev->type->state) {
+                hmp_take(h, state_dump(dev->type->state, dev));
+            }
+        }
+        n++;
+    }
+    return nth < 0 ? n > 0 : n > nth;
+}
+
+static void info_pic(Hmp *h, const HmpArgs *a)
+{
+    bool pic = dump_devices(h, "i8259", -1), io = dump_devices(h, "ioapic", -1);
+
+    if (!pic && !io) {
+        hmp_printf(h, "The machine has no interrupt controller of a PC\n");
+    }
+}
+
+static void info_lapic(Hmp *h, const HmpArgs *a)
+{
+    VCpu *cpu = hmp_vcpu(h);
+
+    if (cpu && !dump_devices(h, "lapic", hmp_num(a, "apic-id", cpu->index))) {
+        hmp_printf(h, "There is no such local APIC\n");
+    }
+}
+
+static void info_device(Hmp *h, const HmpArgs *a)
+{
+    if (!dump_devices(h, hmp_text(a, "name"), -1)) {
+        hmp_printf(h, "Error: there is no device '%s'; see 'info qtree'\n", hmp_text(a, "name"));
+    }
+}
+
 /* ---- the device tree ---- */
 
 #define TREE_DEPTH 16
@@ -316,6 +364,9 @@ const HmpCommand hmp_info_commands[] = {
     {"chardev", "", NULL, "show the character devices", info_chardev},
     {"mice", "", NULL, "show which guest mouse is receiving events", info_mice},
     {"kvm", "", NULL, "show KVM information", info_kvm},
+    {"pic", "", NULL, "show PIC and I/O APIC state", info_pic},
+    {"lapic", "apic-id:i?", "[apic-id]", "show local APIC state", info_lapic},
+    {"device", "name:s", "type-or-id", "show the registers of a device", info_device},
     {"qtree", "", NULL, "show device tree", info_qtree},
     {"pci", "", NULL, "show PCI info", info_pci},
     {NULL},

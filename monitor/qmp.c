@@ -845,4 +845,5 @@ void monitor_cleanup(void)
         close(monitor_take_fd(g_array_index(qmp.fds, NamedFd, 0).name));
     }
     g_clear_pointer(&qmp.fds, g_array_unref);
+    qmp.hooked = false;
 }

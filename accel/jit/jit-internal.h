@@ -34,16 +34,16 @@ typedef struct JitJumpEntry {
 } JitJumpEntry;
 
 enum {
-    JIT_TLB_BITS = 12,
+    JIT_TLB_BITS = 14,
     JIT_TLB_SIZE = 1 << JIT_TLB_BITS,
     JIT_TLB_WRITE = JIT_TLB_SIZE * 16, /* from read to write array */
     JIT_TLB_MMU = JIT_TLB_WRITE * 2,   /* from one mmu index to the next */
     JIT_JC_SIZE = 1 << 16,
-    JIT_AREA = 4 << 20,
+    JIT_AREA = 8 << 20,
     JIT_OFF_TLB = -JIT_AREA,
     JIT_OFF_JC = -JIT_AREA + JIT_MAX_MMU * JIT_TLB_MMU,
     JIT_OFF_HOT = -128, /* JitHot */
-    JIT_TLB_INVALID = 1,
+    JIT_TLB_INVALID = 1, /* 0 is invalid, too, but in entry 0 */
 };
 G_STATIC_ASSERT(VCPU_ACCEL_AREA >= JIT_AREA);
 G_STATIC_ASSERT(JIT_OFF_JC + JIT_JC_SIZE * 16 < JIT_OFF_HOT - 64);
@@ -218,24 +218,24 @@ typedef struct JitStats {
 
 /* ---- per vCPU ---- */
 
-enum { JIT_L2_WAYS = 4, JIT_L2_SETS = 1024 };
+enum { JIT_L2_WAYS = 4, JIT_L2_SETS = 4096 };
 enum { JIT_PERM_R = 1, JIT_PERM_W = 2, JIT_PERM_X = 4 };
 
 /* Second-level TLB entry: everything known about one 4 KiB piece of a guest mapping. */
 typedef struct JitPageEntry {
-    uint64_t vpage; /* virtual page address | mmu index; invalid: all ones */
+    uint64_t vpage; /* virtual page address | mmu index */
     uint64_t phys;
-    uint8_t *host;      /* the page when it is whole RAM or ROM */
-    uint8_t *dirty;     /* its dirty byte */
+    uint8_t *host;  /* the page when it is whole RAM or ROM */
+    uint8_t *dirty; /* its dirty byte */
     uint64_t ram_page;
-    uint32_t gen;       /* must equal JitCpu.gen_global or .gen_local */
+    uint32_t gen; /* valid if it equals JitCpu.gen_global or .gen_local; 0: never */
     uint8_t perm;
-    uint8_t leaf_bits;  /* log2 of the guest's leaf size */
+    uint8_t leaf_bits; /* log2 of the guest's leaf size */
     bool global;
-    bool rom;           /* writes are not RAM writes */
-    bool watched;       /* a watchpoint is on the page */
-    bool sticky_io;
+    bool rom;     /* writes are not RAM writes */
+    bool watched; /* a watchpoint is on the page */
 } JitPageEntry;
+G_STATIC_ASSERT(sizeof(JitPageEntry) <= 64);
 
 typedef struct JitCtx {
     uint64_t mode;
@@ -255,13 +255,14 @@ typedef struct JitCpu {
     FlatView *view;
     MemListener listener;
     int view_changed; /* atomic */
+    const FlatRange *phys_range; /* of the last page-table access; of this view */
 
     /* TLB */
-    JitPageEntry l2[JIT_L2_SETS][JIT_L2_WAYS];
+    JitPageEntry (*l2)[JIT_L2_WAYS]; /* JIT_L2_SETS of them */
     JitPageEntry uncached; /* result when L2 is off */
     uint8_t l2_next[JIT_L2_SETS];
     uint32_t gen_global, gen_local;
-    uint32_t *journal; /* filled first-level entries: index | write << 12 | mmu << 13 */
+    uint32_t *journal; /* filled first-level entries: index | write << 14 | mmu << 15 */
     unsigned n_journal;
     uint8_t *l1_global; /* for each first-level entry, in journal numbering: survives */
     uint64_t large_lo, large_hi; /* addresses that large leaf entries may cover */
@@ -345,6 +346,7 @@ typedef struct JitLive {
     uint16_t last_use[IR_MAX_VALS];      /* position + 1 of the last use; 0 = none */
     uint16_t hint[IR_MAX_INSNS];         /* global whose register should take the result, or 0 */
     uint16_t label_pos[IR_MAX_LABELS];
+    uint16_t label_refs[IR_MAX_LABELS];
     uint8_t flag_result[IR_MAX_VALS];    /* a flag consumer wants flags of this result */
     bool dead[IR_MAX_INSNS];
 } JitLive;

@@ -229,6 +229,7 @@ void jit_live(const IrBlock *b, JitLive *l, bool hints)
     memset(l->flag_result, 0, b->n_vals);
     memset(l->hint, 0, b->n_insns * sizeof l->hint[0]);
     memset(l->dead, 0, b->n_insns);
+    memset(l->label_refs, 0, b->n_labels * sizeof l->label_refs[0]);
     for (unsigned n = b->n_insns; n-- > 0;) {
         const IrInsn *in = &b->insns[n];
         unsigned flags = ir_op_info[in->op].flags;
@@ -251,6 +252,11 @@ void jit_live(const IrBlock *b, JitLive *l, bool hints)
             continue;
         case IR_LABEL:
             l->label_pos[in->imm] = n;
+            break;
+        case IR_BR:
+        case IR_BRCOND:
+        case IR_BRFLAG:
+            l->label_refs[in->imm]++;
             break;
         case IR_MOV:
             if (b->vals[in->d].kind != IRV_GLOBAL) {
@@ -295,5 +301,9 @@ void jit_live(const IrBlock *b, JitLive *l, bool hints)
             fault_at = n + 1;
         }
         inputs(&p, in);
+        if (hints && in->op == IR_EXT32U && b->vals[in->d].kind == IRV_GLOBAL &&
+            b->vals[in->a].kind == IRV_TEMP && b->vals[in->a].type == IR_I32) {
+            want(&p, b->vals[in->d].global, in->a);
+        }
     }
 }

@@ -25,26 +25,19 @@ bool jit_tlb_init(JitCpu *j, GError **err)
     j->l1_global = g_malloc0(JOURNAL_SIZE);
     for (unsigned m = 0; m < j->t->n_mmu; m++) {
         for (unsigned w = 0; w < 2; w++) {
-            JitTlbEntry *a = jit_tlb_array(j->cpu, m, w);
-
-            for (unsigned i = 0; i < JIT_TLB_SIZE; i++) {
-                a[i].tag = JIT_TLB_INVALID;
-            }
+            /* Of zeroed entries only the first could hit. */
+            jit_tlb_array(j->cpu, m, w)[0].tag = JIT_TLB_INVALID;
         }
     }
     j->gen_global = j->gen_local = 1;
-    for (unsigned s = 0; s < JIT_L2_SETS; s++) {
-        for (unsigned w = 0; w < JIT_L2_WAYS; w++) {
-            j->l2[s][w].vpage = NO_PAGE;
-        }
-    }
-    j->uncached.vpage = NO_PAGE;
+    j->l2 = g_malloc0(sizeof j->l2[0] * JIT_L2_SETS);
     j->large_lo = UINT64_MAX;
     return true;
 }
 
 void jit_tlb_fini(JitCpu *j)
 {
+    g_free(j->l2);
     g_free(j->journal);
     g_free(j->l1_global);
 }
@@ -53,7 +46,8 @@ void jit_tlb_fini(JitCpu *j)
 
 static JitTlbEntry *journal_entry(JitCpu *j, uint32_t n)
 {
-    return &jit_tlb_array(j->cpu, n >> 13, n >> 12 & 1)[n & (JIT_TLB_SIZE - 1)];
+    return &jit_tlb_array(j->cpu, n >> (JIT_TLB_BITS + 1),
+                          n >> JIT_TLB_BITS & 1)[n & (JIT_TLB_SIZE - 1)];
 }
 
 static void l1_flush(JitCpu *j, bool keep_global)
@@ -75,11 +69,12 @@ static void l1_flush(JitCpu *j, bool keep_global)
 
 static void l1_fill(JitCpu *j, const JitPageEntry *p, uint64_t vaddr, unsigned mmu, bool write)
 {
-    uint32_t n = (vaddr >> MEM_PAGE_BITS & (JIT_TLB_SIZE - 1)) | (uint32_t)write << 12 | mmu << 13;
+    uint32_t n = (vaddr >> MEM_PAGE_BITS & (JIT_TLB_SIZE - 1)) | (uint32_t)write << JIT_TLB_BITS |
+                 mmu << (JIT_TLB_BITS + 1);
     JitTlbEntry *e = journal_entry(j, n);
     uint64_t page = vaddr & ~MEM_PAGE_MASK;
 
-    if (e->tag == JIT_TLB_INVALID) {
+    if (e->tag == JIT_TLB_INVALID || (e->tag == 0 && (n & (JIT_TLB_SIZE - 1)))) {
         if (j->n_journal == JOURNAL_SIZE) {
             l1_flush(j, false); /* entries dropped one by one left doubles in the journal */
         }
@@ -119,7 +114,7 @@ void jit_tlb_drop_writes(JitCpu *j, const uint8_t *host, uint64_t len)
         JitTlbEntry *e = journal_entry(j, n);
         uint64_t h = e->addend + e->tag;
 
-        if ((n >> 12 & 1) && e->tag != JIT_TLB_INVALID && h - (uintptr_t)host < len) {
+        if ((n >> JIT_TLB_BITS & 1) && e->tag != JIT_TLB_INVALID && h - (uintptr_t)host < len) {
             e->tag = JIT_TLB_INVALID;
         }
     }
@@ -184,12 +179,12 @@ static unsigned l2_set(uint64_t vpage)
 {
     uint64_t p = vpage >> MEM_PAGE_BITS;
 
-    return (p ^ p >> 10 ^ (vpage & 15) << 6) & (JIT_L2_SETS - 1);
+    return (p ^ p >> 12 ^ (vpage & 15) << 8) & (JIT_L2_SETS - 1);
 }
 
 static bool l2_valid(const JitCpu *j, const JitPageEntry *e)
 {
-    return e->gen == (e->global ? j->gen_global : j->gen_local);
+    return e->gen && e->gen == (e->global ? j->gen_global : j->gen_local);
 }
 
 JitPageEntry *jit_page(JitCpu *j, uint64_t vaddr, JitAccess access, unsigned mmu, bool probe)
@@ -217,7 +212,7 @@ JitPageEntry *jit_page(JitCpu *j, uint64_t vaddr, JitAccess access, unsigned mmu
         e = &j->uncached;
     } else if (!e) {
         for (unsigned w = 0; w < JIT_L2_WAYS && !e; w++) {
-            if (set[w].vpage == NO_PAGE || !l2_valid(j, &set[w])) {
+            if (!l2_valid(j, &set[w])) {
                 e = &set[w];
             }
         }
@@ -252,11 +247,8 @@ static void l2_flush(JitCpu *j, bool keep_global)
         j->large_bits = 0;
     }
     if (j->gen_local == 0 || j->gen_global == 0) { /* the counters wrapped */
-        for (unsigned s = 0; s < JIT_L2_SETS; s++) {
-            for (unsigned w = 0; w < JIT_L2_WAYS; w++) {
-                j->l2[s][w].vpage = NO_PAGE;
-            }
-        }
+        memset(j->l2, 0, sizeof j->l2[0] * JIT_L2_SETS);
+        j->gen_local = j->gen_global = 1;
     }
 }
 
@@ -296,7 +288,7 @@ static void flush_range(JitCpu *j, uint64_t lo, uint64_t size)
     for (unsigned s = 0; s < JIT_L2_SETS; s++) {
         for (unsigned w = 0; w < JIT_L2_WAYS; w++) {
             if (j->l2[s][w].vpage - lo < size) {
-                j->l2[s][w].vpage = NO_PAGE;
+                j->l2[s][w].gen = 0;
             }
         }
     }
@@ -330,7 +322,7 @@ void jit_tlb_flush_page(VCpu *cpu, uint64_t vaddr)
         }
         for (unsigned w = 0; w < JIT_L2_WAYS; w++) {
             if (set[w].vpage == (page | m)) {
-                set[w].vpage = NO_PAGE;
+                set[w].gen = 0;
             }
         }
     }
@@ -345,6 +337,7 @@ void jit_view_update(JitCpu *j)
 
     __atomic_store_n(&j->view_changed, 0, __ATOMIC_SEQ_CST);
     j->view = mem_view_get(j->m->m->memory);
+    j->phys_range = NULL;
     j->st.view_changes++;
     jit_tlb_flush_all(j);
     mem_view_put(old);
@@ -905,8 +898,11 @@ bool jit_cas16(VCpu *cpu, uint64_t vaddr, const uint64_t expect[2], const uint64
 
 static uint8_t *phys_host(JitCpu *j, uint64_t paddr, unsigned size, const FlatRange **range)
 {
-    const FlatRange *r = mem_view_find(j->view, paddr);
+    const FlatRange *r = j->phys_range;
 
+    if (!r || paddr - r->addr >= r->size) {
+        j->phys_range = r = mem_view_find(j->view, paddr);
+    }
     *range = r;
     if (!r || (r->region->kind != MEM_RAM && r->region->kind != MEM_ROM) ||
         r->addr + r->size - paddr < size) {

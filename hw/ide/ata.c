@@ -665,7 +665,8 @@ static bool drive_post_load(void *obj, GError **err)
         d->phase = ATA_IDLE;
         d->after = AFTER_END;
     }
-    ok = ok && (d->raw_size == CD_SECTOR || d->raw_size == 2352 || d->raw_size == 0);
+    ok = ok && (d->kind != ATA_CDROM || d->raw_size == CD_SECTOR || d->raw_size == 2352);
+    ok = ok && (d->drq_sectors || (d->after != AFTER_READ && d->after != AFTER_WRITE));
     ok = ok && (d->after == AFTER_END || cd_after == (d->kind == ATA_CDROM));
     if (!ok) {
         return fail(err, "saved state of an IDE drive is out of range");

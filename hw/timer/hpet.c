@@ -66,6 +66,10 @@ struct Hpet {
     Clock *clk;
     Irq legacy[2], gsi[24];
     MemRegion regs;
+    /* The main counter is a clock source that guests read all the time: a region of its own that
+     * is read without the machine lock. seq is odd while config and counter change. */
+    MemRegion counter_reg;
+    uint32_t seq;
 };
 
 /* ---- counting ---- */
@@ -78,6 +82,31 @@ static bool running(const Hpet *s)
 static uint64_t counter_at(const Hpet *s, int64_t ns)
 {
     return running(s) ? s->counter + ns / TICK_NS : s->counter;
+}
+
+static void set_counter(Hpet *s, uint64_t config, uint64_t counter)
+{
+    __atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __atomic_store_n(&s->config, config, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->counter, counter, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->seq, s->seq + 1, __ATOMIC_RELEASE);
+}
+
+/* From any thread, without the lock. */
+static uint64_t counter_unlocked(const Hpet *s)
+{
+    uint64_t config, counter, v;
+    uint32_t seq;
+
+    do {
+        seq = __atomic_load_n(&s->seq, __ATOMIC_ACQUIRE);
+        config = __atomic_load_n(&s->config, __ATOMIC_RELAXED);
+        counter = __atomic_load_n(&s->counter, __ATOMIC_RELAXED);
+        v = config & CONF_ENABLE ? counter + clock_now(s->clk) / TICK_NS : counter;
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    } while (G_UNLIKELY((seq & 1) || seq != __atomic_load_n(&s->seq, __ATOMIC_RELAXED)));
+    return v;
 }
 
 static uint64_t counter_now(const Hpet *s)
@@ -219,6 +248,7 @@ static void catch_up(HpetTimer *t)
         t->armed = false;
     }
     t->last = ns;
+    set_timer(t);
     raise_interrupt(t);
 }
 
@@ -234,7 +264,9 @@ static void on_timer(void *opaque)
     HpetTimer *t = opaque;
 
     catch_up(t);
-    set_timer(t);
+    if (!timer_pending(&t->timer)) {
+        set_timer(t); /* it came too early */
+    }
 }
 
 /* ---- registers ---- */
@@ -277,9 +309,6 @@ static uint64_t hpet_read(void *opaque, uint64_t off, unsigned size)
     Hpet *s = opaque;
 
     catch_up_all(s);
-    for (unsigned n = 0; n < TIMERS; n++) {
-        set_timer(&s->tn[n]);
-    }
     uint64_t v = read_reg(s, off & ~7u);
     return size == 8 ? v : v >> (off & 4 ? 32 : 0);
 }
@@ -289,8 +318,8 @@ static void write_config(Hpet *s, uint64_t val)
     int64_t ns = clock_now(s->clk);
     uint64_t now = counter_at(s, ns);
 
-    s->config = val & (CONF_ENABLE | CONF_LEGACY);
-    s->counter = running(s) ? now - ns / TICK_NS : now;
+    val &= CONF_ENABLE | CONF_LEGACY;
+    set_counter(s, val, val & CONF_ENABLE ? now - ns / TICK_NS : now);
     for (unsigned n = 0; n < TIMERS; n++) {
         set_timer(&s->tn[n]);
     }
@@ -302,7 +331,7 @@ static void write_counter(Hpet *s, uint64_t val)
     if (running(s)) {
         guest_error("hpet: the counter is written while it runs");
     }
-    s->counter = running(s) ? val - clock_now(s->clk) / TICK_NS : val;
+    set_counter(s, s->config, running(s) ? val - clock_now(s->clk) / TICK_NS : val);
     for (unsigned n = 0; n < TIMERS; n++) {
         arm(&s->tn[n], val);
     }
@@ -376,13 +405,37 @@ static void hpet_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     catch_up_all(s);
     unsigned reg = off & ~7u;
     write_reg(s, reg, (read_reg(s, reg) & ~written) | val << shift, written);
-    for (unsigned n = 0; n < TIMERS; n++) {
-        set_timer(&s->tn[n]);
-    }
 }
 
 static const MemOps hpet_ops = {
     .read = hpet_read, .write = hpet_write, .impl_min = 4, .impl_max = 8, .valid_min = 4};
+
+static uint64_t counter_read(void *opaque, uint64_t off, unsigned size)
+{
+    uint64_t v = counter_unlocked(opaque);
+
+    return size == 8 ? v : v >> (off & 4 ? 32 : 0);
+}
+
+static void counter_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+{
+    bool take = !machine_lock_held();
+
+    if (take) {
+        machine_lock();
+    }
+    hpet_write(opaque, COUNTER + off, val, size);
+    if (take) {
+        machine_unlock();
+    }
+}
+
+static const MemOps counter_ops = {.read = counter_read,
+                                   .write = counter_write,
+                                   .impl_min = 4,
+                                   .impl_max = 8,
+                                   .valid_min = 4,
+                                   .lockless = true};
 
 /* ---- life ---- */
 
@@ -390,9 +443,8 @@ static void hpet_reset(Device *dev)
 {
     Hpet *s = (Hpet *)dev;
 
-    s->config = 0;
     s->status = 0;
-    s->counter = 0;
+    set_counter(s, 0, 0);
     for (unsigned n = 0; n < TIMERS; n++) {
         HpetTimer *t = &s->tn[n];
         t->config = 0;
@@ -461,6 +513,8 @@ static bool hpet_realize(Device *dev, GError **err)
         timer_init(&s->tn[n].timer, s->clk, on_timer, &s->tn[n]);
     }
     mem_region_init_io(&s->regs, "hpet", &hpet_ops, s, SIZE);
+    mem_region_init_io(&s->counter_reg, "hpet-counter", &counter_ops, s, 8);
+    mem_region_add(&s->regs, &s->counter_reg, COUNTER, 1);
     return true;
 }
 
@@ -471,6 +525,7 @@ static void hpet_unrealize(Device *dev)
     for (unsigned n = 0; n < TIMERS; n++) {
         timer_del(&s->tn[n].timer);
     }
+    mem_region_destroy(&s->counter_reg);
     mem_region_destroy(&s->regs);
 }
 

@@ -393,6 +393,9 @@ bool x86_get_reg(VCpu *cpu, const char *name, uint64_t *val)
         *val = c->cr4;
     } else if (!strcmp(name, "efer")) {
         *val = c->efer;
+    } else if (!strcmp(name, "codebits")) { /* for disassemblers */
+        bool lng = (c->efer & EFER_LMA) && (c->seg[S_CS].attr & DESC_L);
+        *val = lng ? 64 : c->seg[S_CS].attr & DESC_B ? 32 : 16;
     } else {
         return false;
     }

@@ -367,8 +367,8 @@ static bool msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
         return write_var_mtrr(c, msr, p, v);
     }
     if ((p = mc_bank(c, msr))) {
-        /* Control: all or nothing. Status, address and information: only cleared. */
-        if (msr & 3 ? v != 0 : v && v != ~0ull) {
+        /* Status, address and information: only cleared. */
+        if (msr & 3 && v != 0) {
             return false;
         }
         *p = v;

@@ -1,6 +1,7 @@
 /*
  * Page-table walks: 32-bit, PAE and 4-level paging. Intel SDM volume 3, chapter 4.
  */
+#include "core/machine.h"
 #include "core/memory.h"
 #include "target/x86/sys.h"
 #include <inttypes.h>
@@ -28,7 +29,8 @@ typedef struct Walk {
     unsigned n, size;                             /* levels seen, bytes of an entry */
     uint64_t phys, leaf;                          /* of the page, and bytes mapped */
     bool w, u, nx, g;
-    bool rsvd; /* stopped on a reserved bit */
+    bool rsvd;  /* stopped on a reserved bit */
+    bool debug; /* for a debugger: RAM only, any thread */
 } Walk;
 
 static uint64_t a20(const X86Cpu *c, uint64_t phys)
@@ -36,12 +38,29 @@ static uint64_t a20(const X86Cpu *c, uint64_t phys)
     return c->a20_off ? phys & ~(1ull << 20) : phys;
 }
 
+/* An entry for a debugger or the monitor, who hold the machine lock: devices are not read. */
+static uint64_t debug_load(X86Cpu *c, uint64_t addr, unsigned size)
+{
+    uint64_t v = 0, len = size;
+    void *p;
+
+    if (!c->vcpu.machine) {
+        return jit_phys_load(&c->vcpu, addr, size);
+    }
+    p = mem_host_ptr(c->vcpu.machine->memory, addr, &len, false);
+    if (p && len >= size) {
+        memcpy(&v, p, size);
+    }
+    return v;
+}
+
 static uint64_t read_entry(X86Cpu *c, Walk *w, uint64_t table, unsigned index)
 {
     uint64_t addr = a20(c, table + index * w->size);
 
     w->addr[w->n] = addr;
-    w->entry[w->n] = jit_phys_load(&c->vcpu, addr, w->size);
+    w->entry[w->n] =
+        w->debug ? debug_load(c, addr, w->size) : jit_phys_load(&c->vcpu, addr, w->size);
     return w->entry[w->n++];
 }
 
@@ -143,9 +162,9 @@ static bool walk64(X86Cpu *c, Walk *w, uint64_t vaddr)
     return true;
 }
 
-static bool do_walk(X86Cpu *c, Walk *w, uint64_t vaddr)
+static bool do_walk(X86Cpu *c, Walk *w, uint64_t vaddr, bool debug)
 {
-    *w = (Walk){.w = true, .u = true};
+    *w = (Walk){.w = true, .u = true, .debug = debug};
     return c->cr4 & CR4_PAE ? walk64(c, w, vaddr) : walk32(c, w, vaddr);
 }
 
@@ -212,8 +231,11 @@ bool x86_walk(VCpu *cpu, uint64_t vaddr, JitAccess access, unsigned mmu, bool pr
     Walk w;
     bool ok, dirty;
 
-    if (mmu == MMU_PHYS || !(c->cr0 & CR0_PG)) {
+    if (mmu == MMU_PHYS) {
         return identity(c, vaddr, page);
+    }
+    if (!(c->cr0 & CR0_PG)) {
+        return identity(c, (uint32_t)vaddr, page);
     }
     if (x86_lma(c)) {
         if (!x86_canonical(vaddr)) {
@@ -226,7 +248,7 @@ bool x86_walk(VCpu *cpu, uint64_t vaddr, JitAccess access, unsigned mmu, bool pr
         vaddr = (uint32_t)vaddr;
     }
     do {
-        if (!do_walk(c, &w, vaddr)) {
+        if (!do_walk(c, &w, vaddr, false)) {
             return fault(c, vaddr, access, mmu, probe, w.rsvd ? ERR_RSVD | ERR_P : 0);
         }
         permissions(c, &w, mmu, page);
@@ -271,7 +293,7 @@ uint64_t x86_debug_translate(VCpu *cpu, uint64_t vaddr)
     if (x86_lma(c) ? !x86_canonical(vaddr) : vaddr >> 32 && vaddr >> 32 != 0xffffffff) {
         return UINT64_MAX;
     }
-    if (!do_walk(c, &w, x86_lma(c) ? vaddr : (uint32_t)vaddr)) {
+    if (!do_walk(c, &w, x86_lma(c) ? vaddr : (uint32_t)vaddr, true)) {
         return UINT64_MAX;
     }
     return a20(c, w.phys | (vaddr & MEM_PAGE_MASK));
@@ -330,7 +352,7 @@ static void dump_table(X86Cpu *c, Dump *d, uint64_t table, uint64_t vbase, int s
         return;
     }
     for (unsigned i = 0; i < n && d->lines < DUMP_MAX_LINES; i++) {
-        uint64_t e = jit_phys_load(&c->vcpu, a20(c, table + i * size), size);
+        uint64_t e = debug_load(c, a20(c, table + i * size), size);
         uint64_t vaddr = vbase + ((uint64_t)i << shift);
         int p = prot & e;
 

@@ -12,16 +12,13 @@
              {IRVOP_##N##PD, SF_V, XF_SSE2, 16},                                                   \
              {IRVOP_##N##SS, SF_V, XF_SSE, 4},                                                     \
              {IRVOP_##N##SD, SF_V, XF_SSE2, 8}}
-#define FPK(op_, N)                                                                                \
-    [op_] = {{IRVOP_##N##PS, SF_V, XF_SSE, 16}, {IRVOP_##N##PS, SF_V, XF_SSE2, 16}}
+#define FPK(op_, N) [op_] = {{IRVOP_##N##PS, SF_V, XF_SSE, 16}, {IRVOP_##N##PS, SF_V, XF_SSE2, 16}}
 /* MMX without prefix and SSE2 with 66 */
 #define IMX(op_, N, mform, mext)                                                                   \
     [op_] = {{IRVOP_##N, SF_M_##mform, XF_##mext, 8}, {IRVOP_##N, SF_V, XF_SSE2, 16}}
 #define IM(op_, N) IMX(op_, N, V, MMX)
-#define IML(op_, N)                                                                                \
-    [op_] = {{IRVOP_##N, SF_M_LOW, XF_MMX, 4}, {IRVOP_##N, SF_V, XF_SSE2, 16}}
-#define IMH(op_, N, L)                                                                             \
-    [op_] = {{IRVOP_##L, SF_M_HIGH, XF_MMX, 8}, {IRVOP_##N, SF_V, XF_SSE2, 16}}
+#define IML(op_, N) [op_] = {{IRVOP_##N, SF_M_LOW, XF_MMX, 4}, {IRVOP_##N, SF_V, XF_SSE2, 16}}
+#define IMH(op_, N, L) [op_] = {{IRVOP_##L, SF_M_HIGH, XF_MMX, 8}, {IRVOP_##N, SF_V, XF_SSE2, 16}}
 
 static const SimdOp map_0f[256][4] = {
     M(0x10, 0, LOAD, SSE, SM_U16),

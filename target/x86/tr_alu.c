@@ -435,8 +435,8 @@ static void op_cmpxchg(Tr *t)
     f = (IrFlags){IRF_SUB, sz, acc, old};
     val = tr_rd(t, sz, t->reg);
     if (!o.mem && sz == 4) { /* when not equal, all of the register stays (measured) */
-        val = ir_movcond(b, IR_I64, IR_I64, IRC_EQ, acc, old, ir_ext32u(b, val),
-                         xg(XG_RAX + o.reg));
+        val =
+            ir_movcond(b, IR_I64, IR_I64, IRC_EQ, acc, old, ir_ext32u(b, val), xg(XG_RAX + o.reg));
         tr_set_reg(t, 8, o.reg, val);
     } else if (!tr_locked(t, &o)) {
         val = ir_movcond(b, IR_I64, IR_I64, IRC_EQ, acc, old, val, old);

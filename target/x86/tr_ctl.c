@@ -352,14 +352,47 @@ static void op_pushf(Tr *t)
     tr_push(t, n, v);
 }
 
+/* POPF at level 0 that changes nothing blocks are made for: the block goes on. */
+static void popf_inline(Tr *t, unsigned n, IrVal v)
+{
+    const uint32_t heavy = n == 2 ? EF_TF | EF_IOPL : EF_TF | EF_IOPL | EF_AC;
+    const uint32_t light = EF_IF | EF_DF | EF_NT | (n == 2 ? 0 : EF_ID);
+    IrBlock *b = t->b;
+    IrVal keep = ir_local(b, IR_I64), ef = tr_ld_eflags(t), waits, why, cc;
+    unsigned fast = ir_label(b);
+
+    tr_pack_first(t);
+    ir_mov(b, IR_I64, keep, v);
+    waits = ir_lde(b, IR_I32, IRM_32, offsetof(X86Cpu, vcpu.events));
+    why = ir_and(b, IR_I32, v, tr_i32(t, EF_IF)); /* an interrupt that can be taken now */
+    why = ir_movcond(b, IR_I32, IR_I32, IRC_EQ, waits, tr_i32(t, 0), waits, why);
+    ef = ir_and(b, IR_I32, ir_xor(b, IR_I32, ef, v), tr_i32(t, heavy));
+    ir_brcond(b, IR_I32, IRC_EQ, ir_or(b, IR_I32, why, ef), tr_i32(t, 0), fast);
+    ir_call2(b, &x86_hd_popf, keep, tr_i64(t, n));
+    tr_set_sp(t, tr_sp(t, n));
+    tr_exit(t, tr_i64(t, tr_next(t)));
+    ir_place(b, fast);
+    ef = ir_and(b, IR_I32, tr_ld_eflags(t), tr_i32(t, ~light));
+    tr_st_eflags(t, ir_or(b, IR_I32, ef, ir_and(b, IR_I32, keep, tr_i32(t, light))));
+    cc = ir_and(b, IR_I32, keep, tr_i32(t, EF_CF | EF_PF | EF_AF | EF_ZF | EF_SF));
+    cc = ir_shl(b, IR_I32, cc, tr_i32(t, 8));
+    cc = ir_or(b, IR_I32, cc, ir_extract(b, IR_I32, keep, 11, 1, false));
+    tr_set_sp(t, tr_sp(t, n));
+    tr_set_flags(t, tr_flags_value(cc));
+}
+
 static void op_popf(Tr *t)
 {
     unsigned n = tr_osz64(t);
-    IrVal v = tr_stack_ld(t, n, 0), sp = tr_sp(t, n);
+    IrVal v = tr_stack_ld(t, n, 0);
 
+    if (!t->single && !tr_cpl(t)) {
+        popf_inline(t, n, v);
+        return;
+    }
     ir_call2(t->b, &x86_hd_popf, v, tr_i64(t, n));
     t->flags = (IrFlags){.kind = IRF_PACKED};
-    tr_set_sp(t, sp);
+    tr_set_sp(t, tr_sp(t, n));
     tr_end_exit(t);
 }
 

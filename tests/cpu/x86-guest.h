@@ -26,6 +26,8 @@ typedef struct X86Guest X86Guest;
 X86Guest *x86g_new(const char *opts);
 void x86g_free(X86Guest *g);
 uint8_t *x86g_ram(X86Guest *g);
+/* Write code: blocks made of what was there go. */
+void x86g_write(X86Guest *g, uint64_t at, const void *bytes, unsigned len);
 struct X86Cpu *x86g_cpu(X86Guest *g);
 /* Run from *s until a vector is taken. @bits: 32 or 64. */
 void x86g_run(X86Guest *g, unsigned bits, X86GState *s);

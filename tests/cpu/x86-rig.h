@@ -62,7 +62,7 @@ uint64_t jit_phys_load(VCpu *cpu, uint64_t paddr, unsigned size)
 {
     uint64_t v = 0;
 
-    if (paddr + size > RAM_SIZE) {
+    if (paddr > RAM_SIZE - size) {
         return ~0ull >> (64 - size * 8);
     }
     memcpy(&v, ram + paddr, size);
@@ -70,7 +70,7 @@ uint64_t jit_phys_load(VCpu *cpu, uint64_t paddr, unsigned size)
 }
 void jit_phys_store(VCpu *cpu, uint64_t paddr, uint64_t val, unsigned size)
 {
-    if (paddr + size <= RAM_SIZE) {
+    if (paddr <= RAM_SIZE - size) {
         memcpy(ram + paddr, &val, size);
     }
 }

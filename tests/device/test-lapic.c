@@ -623,7 +623,7 @@ static unsigned taken; /* atomic */
 
 static gpointer sender(gpointer unused)
 {
-    for (unsigned i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < 5000; i++) {
         g_assert_true(message(0, LAPIC_FIXED, 0x40 + i % 64, false));
         while (__atomic_load_n(&taken, __ATOMIC_SEQ_CST) != i + 1) {
             g_thread_yield();
@@ -639,7 +639,7 @@ static void test_cr8_race(void)
     gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
     taken = 0;
     GThread *t = g_thread_new("sender", sender, NULL);
-    for (unsigned n = 0; n < 20000;) {
+    for (unsigned n = 0; n < 5000;) {
         lapic_intc.set_tpr(a.apic[0], 15);
         lapic_intc.set_tpr(a.apic[0], 0);
         if (__atomic_load_n(&a.cpu[0].events, __ATOMIC_SEQ_CST) & VCPU_IRQ) {

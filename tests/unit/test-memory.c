@@ -400,6 +400,105 @@ static void test_dirty(void)
     g_string_free(hook_log, TRUE);
 }
 
+/* What is at @addr, found the slow way: the first child that has it, else the region itself. */
+static MemRegion *resolve(MemRegion *r, int64_t addr, int64_t *off, bool *readonly, unsigned depth)
+{
+    bool ro = *readonly || r->readonly || r->kind == MEM_ROM;
+
+    if (!r->enabled || addr < 0 || addr >= (int64_t)r->size || depth > 32) {
+        return NULL;
+    }
+    for (GList *l = r->children; l; l = l->next) {
+        MemRegion *c = l->data;
+        bool child_ro = ro;
+        MemRegion *hit = resolve(c, addr - (int64_t)c->addr, off, &child_ro, depth + 1);
+        if (hit) {
+            *readonly = child_ro;
+            return hit;
+        }
+    }
+    *readonly = ro;
+    if (r->kind == MEM_ALIAS) {
+        return resolve(r->target, addr + (int64_t)r->target_off, off, readonly, depth + 1);
+    }
+    *off = addr;
+    return r->kind == MEM_CONTAINER ? NULL : r;
+}
+
+enum { RANDOM_REGIONS = 14, RANDOM_SPAN = 0x400 };
+
+static void compare(MemSpace *s, MemRegion *root)
+{
+    FlatView *v = mem_view_get(s);
+
+    for (int64_t a = 0; a < RANDOM_SPAN; a++) {
+        int64_t off = 0;
+        bool readonly = false;
+        MemRegion *want = resolve(root, a, &off, &readonly, 0);
+        const FlatRange *got = mem_view_find(v, a);
+        g_assert_true((got ? got->region : NULL) == want);
+        if (got) {
+            g_assert_cmpint(got->off + (a - got->addr), ==, off);
+            g_assert_true(got->readonly == readonly);
+        }
+    }
+    for (unsigned i = 1; i < v->n; i++) {
+        g_assert_cmpuint(v->ranges[i - 1].addr + v->ranges[i - 1].size, <=, v->ranges[i].addr);
+    }
+    mem_view_put(v);
+}
+
+/* Trees at random, changed at random. */
+static void test_random_trees(void)
+{
+    for (unsigned round = 0; round < 150; round++) {
+        MemRegion root, r[RANDOM_REGIONS];
+        mem_region_init_container(&root, "root", RANDOM_SPAN);
+        MemSpace *s = mem_space_new("random", &root);
+        for (unsigned i = 0; i < RANDOM_REGIONS; i++) {
+            uint64_t size = g_test_rand_int_range(1, 0x200);
+            char name[8];
+            g_snprintf(name, sizeof(name), "r%u", i);
+            switch (g_test_rand_int_range(0, i ? 4 : 2)) {
+            case 0:
+                mem_region_init_container(&r[i], name, size);
+                break;
+            case 1:
+            case 2:
+                mem_region_init_io(&r[i], name, &ops_1_4, NULL, size);
+                break;
+            default: /* of an earlier one, so there are no circles */
+                mem_region_init_alias(&r[i], name, &r[g_test_rand_int_range(0, i)],
+                                      g_test_rand_int_range(0, 0x100), size);
+            }
+            MemRegion *parent =
+                i && g_test_rand_int_range(0, 2) ? &r[g_test_rand_int_range(0, i)] : &root;
+            mem_region_add(parent, &r[i], g_test_rand_int_range(0, RANDOM_SPAN),
+                           g_test_rand_int_range(-1, 3));
+        }
+        compare(s, &root);
+        for (unsigned i = 0; i < 20; i++) {
+            MemRegion *x = &r[g_test_rand_int_range(0, RANDOM_REGIONS)];
+            switch (g_test_rand_int_range(0, 3)) {
+            case 0:
+                mem_region_set_enabled(x, !x->enabled);
+                break;
+            case 1:
+                mem_region_set_addr(x, g_test_rand_int_range(0, RANDOM_SPAN));
+                break;
+            default:
+                mem_region_set_readonly(x, !x->readonly);
+            }
+            compare(s, &root);
+        }
+        mem_space_free(s);
+        for (int i = RANDOM_REGIONS - 1; i >= 0; i--) {
+            mem_region_destroy(&r[i]);
+        }
+        mem_region_destroy(&root);
+    }
+}
+
 static void test_errors_and_dump(void)
 {
     MemRegion root, ram;
@@ -436,6 +535,7 @@ int main(int argc, char **argv)
     g_test_add_func("/memory/reenter", test_reenter);
     g_test_add_func("/memory/locking", test_locking);
     g_test_add_func("/memory/dirty", test_dirty);
+    g_test_add_func("/memory/random-trees", test_random_trees);
     g_test_add_func("/memory/errors-dump", test_errors_and_dump);
     return g_test_run();
 }

@@ -550,6 +550,11 @@ static void emit_ext(JitGen *g, const IrInsn *in)
 
     switch (in->op) {
     case IR_EXT32U:
+        if (g->v[in->d].kind == IRV_GLOBAL &&
+            (g->v[in->a].zext || (g->v[r].zext && !g->v[r].lazy))) {
+            ra_mov(g, IR_I64, in->d, in->a);
+            return;
+        }
         if (g->v[in->a].zext || (g->v[r].zext && !g->v[r].lazy)) {
             /* Nothing to do: a copy. */
             uint32_t vn = g->v[in->a].vn;
@@ -915,6 +920,33 @@ static void emit_movflag(JitGen *g, const IrInsn *in)
     select_cc(g, in, cc, in->a, in->b);
 }
 
+/* FLAGS, mostly followed by the move to the flags global, which is then done, too. */
+static void emit_flags(JitGen *g, const IrInsn *in)
+{
+    const IrInsn *next = in + 1;
+    bool store = next < g->b->insns + g->b->n_insns && next->op == IR_MOV && next->a == in->d &&
+                 next->d == ir_global(g->t->flags_global);
+    typeof(g->hf) hf;
+
+    g->hint = 0;
+    ra_take(g, RAX);
+    hf_pack(g, &g->b->flags[in->extra]);
+    hf = g->hf;
+    hf_hold(g);
+    if (store) {
+        ra_store_flags(g);
+        g->live.dead[next - g->b->insns] = true;
+    }
+    if (!store || g->v[in->d].last_use > g->pos + 1) {
+        x_rr(&g->a, X0F | 0xb7, RAX, RAX); /* movzx eax, ax */
+        ra_done(g, in->d, RAX, true);
+        if (store) {
+            g->v[next->d].vn = g->v[in->d].vn;
+        }
+    }
+    g->hf = hf;
+}
+
 /* ---- branches ---- */
 
 static void add_fix(JitGen *g, unsigned label, uint8_t *at)
@@ -926,6 +958,21 @@ static void add_fix(JitGen *g, unsigned label, uint8_t *at)
         return;
     }
     l->fix[l->n++] = at;
+}
+
+static void add_exit(JitGen *g, ExitRec e);
+static void emit_jmp(JitGen *g, const IrInsn *in);
+
+static bool jmp_is_back(JitGen *g, const IrInsn *in)
+{
+    return in->imm <= (g->insn ? g->insn->imm : g->b->pc);
+}
+
+static bool jmp_is_direct(JitGen *g, const IrInsn *in)
+{
+    uint64_t lin = g->j->block_lin;
+
+    return g->j->o->link && ((lin + (in->imm - g->b->pc)) ^ lin) >> MEM_PAGE_BITS == 0;
 }
 
 static void emit_branch(JitGen *g, const IrInsn *in)
@@ -946,6 +993,56 @@ static void emit_branch(JitGen *g, const IrInsn *in)
         cc = hf_cond(g, &g->b->flags[in->extra], in->cc);
         add_fix(g, in->imm, x_jcc(&g->a, cc));
     }
+}
+
+static unsigned skip_insns(JitGen *g, unsigned n)
+{
+    while (n < g->b->n_insns && (g->b->insns[n].op == IR_INSN || g->b->insns[n].op == IR_NOP)) {
+        n++;
+    }
+    return n;
+}
+
+/*
+ * A branch between two direct jumps: `branch L; JMP x; LABEL L; JMP y`. The conditional jump is the
+ * patched jump to the one that goes forward; what goes backward needs a poll and falls through.
+ * Returns the position after the pattern, or 0.
+ */
+static unsigned emit_two_way(JitGen *g, const IrInsn *in)
+{
+    const IrInsn *insns = g->b->insns, *x, *y, *far, *near;
+    unsigned n = skip_insns(g, in - insns + 1), m, cc;
+    ExitRec e = {0};
+
+    m = skip_insns(g, n + 1);
+    if (m + 1 >= g->b->n_insns || insns[n].op != IR_JMP || insns[m].op != IR_LABEL ||
+        insns[m].imm != in->imm || g->live.label_refs[in->imm] != 1) {
+        return 0;
+    }
+    x = &insns[n];
+    n = skip_insns(g, m + 1);
+    if (n >= g->b->n_insns || insns[n].op != IR_JMP) {
+        return 0;
+    }
+    y = &insns[n];
+    if (!jmp_is_back(g, y)) {
+        far = y;
+        near = x;
+    } else {
+        far = x;
+        near = y;
+    }
+    if (jmp_is_back(g, far) || !jmp_is_direct(g, far)) {
+        return 0;
+    }
+    cc = in->op == IR_BRCOND ? hf_compare(g, in->cc, in->type, in->a, in->b)
+                             : hf_cond(g, &g->b->flags[in->extra], in->cc);
+    e.jump = x_jcc(&g->a, far == y ? cc : cc ^ 1);
+    e.pc = far->imm;
+    e.direct = true;
+    add_exit(g, e);
+    emit_jmp(g, near);
+    return n + 1;
 }
 
 static void emit_label(JitGen *g, const IrInsn *in)
@@ -1129,13 +1226,9 @@ static void const_lookup(JitGen *g, uint64_t pc)
 static void emit_jmp(JitGen *g, const IrInsn *in)
 {
     uint64_t pc = in->imm;
-    uint64_t from = g->insn ? g->insn->imm : g->b->pc;
-    bool back = pc <= from;
-    bool same_page =
-        ((g->j->block_lin + (pc - g->b->pc)) ^ g->j->block_lin) >> MEM_PAGE_BITS == 0;
-    ExitRec e = {.pc = pc, .direct = same_page && g->j->o->link};
+    ExitRec e = {.pc = pc, .direct = jmp_is_direct(g, in)};
 
-    if (back) {
+    if (jmp_is_back(g, in)) {
         e.poll = emit_poll(g);
     }
     if (e.direct) {
@@ -1317,16 +1410,7 @@ static void emit_insn(JitGen *g, const IrInsn *in)
         emit_label(g, in);
         break;
     case IR_FLAGS:
-        ra_take(g, RAX);
-        hf_pack(g, &g->b->flags[in->extra]);
-        {
-            typeof(g->hf) hf = g->hf;
-
-            hf_hold(g);
-            g->hint = 0;
-            ra_done(g, in->d, RAX, true);
-            g->hf = hf;
-        }
+        emit_flags(g, in);
         break;
     case IR_SETFLAG:
         emit_setflag(g, in);
@@ -1375,7 +1459,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
                    uint8_t *rw, size_t room)
 {
     enum { MARGIN = 4096 };
-    unsigned n_direct = 0;
+    unsigned n_direct = 0, skip;
 
     if (room < 4 * MARGIN) {
         return 0;
@@ -1387,6 +1471,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
     g->fail = false;
     g->insn = NULL;
     g->cur_mmu = blk->mmu;
+    g->cc_off = g->t->globals[g->t->flags_global].off;
     g->n_slow = g->n_exits = g->n_faults = g->n_locs = 0;
     g->reachable = true;
     for (unsigned i = 0; i < b->n_labels; i++) {
@@ -1403,7 +1488,11 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
         g->pos = n + 1;
         g->hint = g->live.hint[n];
         ra_unlock_all(g);
-        emit_insn(g, in);
+        if ((in->op == IR_BRFLAG || in->op == IR_BRCOND) && (skip = emit_two_way(g, in))) {
+            n = skip - 1;
+        } else {
+            emit_insn(g, in);
+        }
         if (g->a.p > g->limit) {
             return 0;
         }

@@ -259,7 +259,7 @@ static unsigned packed_cond(JitGen *g, IrVal v, IrFlagCond cc)
         hf_exact(g, &f, JIT_FLAGS_ALL);
         return cc;
     }
-    o = ra_opd(g, v, 4);
+    o = ra_opd(g, v, 1);
     if (o.mem) {
         x_rm(&g->a, 0xf6, 0, o.reg, o.disp + (need > 0xff));
         a8(&g->a, need > 0xff ? need >> 8 : need);
@@ -426,5 +426,4 @@ void hf_pack(JitGen *g, const IrFlags *f)
         a8(&g->a, 0x9f);                      /* lahf */
         x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
     }
-    x_rr(&g->a, X0F | 0xb7, RAX, RAX); /* movzx eax, ax */
 }

@@ -97,6 +97,7 @@ struct JitGen {
     bool fail;    /* out of slots or tables */
     unsigned pos; /* of this instruction, + 1 */
     unsigned cur_mmu;
+    uint32_t cc_off; /* of the flags global */
     const IrInsn *insn; /* last IR_INSN */
     uint16_t hint;      /* JitLive.hint of this instruction */
     Val v[IR_MAX_VALS];
@@ -197,6 +198,8 @@ int ra_dst_x(JitGen *g, IrVal d, IrVal reuse);
 void ra_done_x(JitGen *g, IrVal d, int xmm);
 /* d := lazy sum. False if it cannot be (the caller computes). */
 bool ra_lazy(JitGen *g, IrVal d, IrVal base, IrVal index, unsigned scale, int64_t disp, bool zext);
+/* The flags global := ax; its upper half is 0 already. */
+void ra_store_flags(JitGen *g);
 /* IR_MOV. */
 void ra_mov(JitGen *g, IrType t, IrVal d, IrVal a);
 /* Before a local branch: what is needed at or after @label_pos is in its slot. */
@@ -239,7 +242,7 @@ void hf_set(JitGen *g, IrFlagKind kind, unsigned size, HfOps o, IrVal result, un
 unsigned hf_cond(JitGen *g, const IrFlags *f, IrFlagCond cc);
 /* The same for an integer comparison. */
 unsigned hf_compare(JitGen *g, IrCond cc, IrType t, IrVal a, IrVal b);
-/* The packed form of @f into rax, which the caller has taken. */
+/* The packed form of @f into ax (the rest of rax is undefined), which the caller has taken. */
 void hf_pack(JitGen *g, const IrFlags *f);
 
 /* ---- mem.c ---- */

@@ -120,6 +120,17 @@ static void save(JitGen *g, IrVal v)
 
 /* ---- registers ---- */
 
+/* Load a global from the state. The flags word is stored as 16 bits by blocks: loading just those
+ * lets the host forward the store. */
+static void load_global(JitGen *g, int reg, const Val *x, bool wide)
+{
+    if (x->off == g->cc_off && x->type == IR_I32) {
+        x_rm(&g->a, X0F | 0xb7, reg, R14, x->off);
+    } else {
+        x_load(&g->a, wide && x->type == IR_I64, reg, R14, x->off);
+    }
+}
+
 static void drop(JitGen *g, int reg)
 {
     IrVal v = g->reg_val[reg];
@@ -411,7 +422,7 @@ int ra_reg(JitGen *g, IrVal v)
         load_const(g, r, x->imm);
         break;
     case IRV_GLOBAL:
-        x_load(&g->a, x->type == IR_I64, r, R14, x->off);
+        load_global(g, r, x, true);
         break;
     default:
         if (x->slot_ok) {
@@ -456,7 +467,7 @@ Opd ra_opd(JitGen *g, IrVal v, unsigned size)
         bool once = g->v[v].last_use <= g->pos && x->last_use <= g->pos;
 
         if (x->kind == IRV_GLOBAL && (size <= 4 || x->type == IR_I64) &&
-            (once || !g->j->o->cache)) {
+            (x->off != g->cc_off || size <= 2) && (once || !g->j->o->cache)) {
             return (Opd){.mem = true, .reg = R14, .disp = x->off};
         }
         if (x->kind >= IRV_TEMP && x->slot_ok && once) {
@@ -498,7 +509,7 @@ void ra_load_to(JitGen *g, int reg, IrVal v, bool wide)
     } else if (x->kind == IRV_CONST) {
         load_const(g, reg, wide ? x->imm : (uint32_t)x->imm);
     } else if (x->kind == IRV_GLOBAL) {
-        x_load(&g->a, wide && x->type == IR_I64, reg, R14, x->off);
+        load_global(g, reg, x, wide);
     } else if (x->slot_ok) {
         x_load(&g->a, wide, reg, RSP, slot_off(g, r));
     }
@@ -894,6 +905,15 @@ bool ra_lazy(JitGen *g, IrVal d, IrVal base, IrVal index, unsigned scale, int64_
         g->v[index].last_use = x->last_use;
     }
     return true;
+}
+
+void ra_store_flags(JitGen *g)
+{
+    IrVal cc = ir_global(g->t->flags_global);
+
+    forget(g, cc);
+    x_rm(&g->a, 0x89 | X66, RAX, R14, g->cc_off);
+    g->v[cc].zext = true;
 }
 
 /* ---- moves ---- */
