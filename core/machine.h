@@ -105,7 +105,7 @@ struct Machine {
     void (*event)(Machine *m, MachineEvent ev, ShutdownCause cause);
     GSList *reset_hooks, *state_hooks;
     int exit_code;
-    struct MachineLoop *loop; /* private to core/machine.c */
+    struct MachineLoop *loop;     /* private to core/machine.c */
     struct InputRouter *input;    /* private to ui/input.c; NULL without input devices */
     struct ConsoleList *consoles; /* private to ui/console.c; NULL without displays */
 };

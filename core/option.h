@@ -1,7 +1,8 @@
 /*
- * Option lists as users type them: "key=value,key2=v,,with,,commas". A first item without "=" is the
- * value of the implied key, if there is one; a later one means key=on, and "nokey" means key=off
- * (old spelling). Every key must be read by somebody: options_check_used() names the one that was not.
+ * Option lists as users type them: "key=value,key2=v,,with,,commas". A first item without "=" is
+ * the value of the implied key, if there is one; a later one means key=on, and "nokey" means
+ * key=off (old spelling). Every key must be read by somebody: options_check_used() names the one
+ * that was not.
  */
 #ifndef RHEA_CORE_OPTION_H
 #define RHEA_CORE_OPTION_H

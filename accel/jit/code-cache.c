@@ -47,6 +47,7 @@ bool jit_cache_init(JitCpu *j, GError **err)
         }
     }
     j->ir = g_new0(IrBlock, 1);
+    j->jc_local = g_new(uint16_t, JIT_JC_LOCAL);
     j->gen = jit_gen_new(j);
     g_assert(jit_host_thunks(j, j->code_rw) < THUNK_BYTES);
     for (unsigned i = 0; i < JIT_JC_SIZE; i++) {
@@ -91,6 +92,7 @@ void jit_cache_fini(JitCpu *j)
         close(j->code_fd);
     }
     g_free(j->ir);
+    g_free(j->jc_local);
 }
 
 void *jit_meta_alloc(JitSegment *s, size_t size)
@@ -427,8 +429,11 @@ static JitBlock *emit_block(JitCpu *j, bool one_shot)
     for (unsigned tries = 0;; tries++) {
         JitSegment *s = &j->seg[j->cur_seg];
         size_t used = s->meta_used;
-        JitBlock *b = jit_meta_alloc(s, sizeof *b);
+        JitBlock *b;
         long n = 0;
+
+        s->meta_used = (s->meta_used + 63) & ~(size_t)63;
+        b = jit_meta_alloc(s, sizeof *b);
 
         g_assert(tries < 3);
         if (b) {
@@ -503,20 +508,33 @@ static bool second_page_ok(JitCpu *j, const JitBlock *b, uint64_t lin, unsigned 
         return true;
     }
     e = jit_page(j, (lin & ~MEM_PAGE_MASK) + MEM_PAGE_SIZE, JIT_EXEC, mmu, true);
+    j->got_global = j->got_global && e && e->global;
     return e && e->ram_page == b->ram_page[1];
+}
+
+static void fetched_from(JitCpu *j, uint64_t lin, unsigned pages)
+{
+    for (unsigned i = 0; i < pages; i++) {
+        uint64_t page = (lin >> MEM_PAGE_BITS) + i, *seen = &j->fetch_seen[page % JIT_SEEN];
+
+        *seen = *seen == 0 || *seen == page + 1 ? page + 1 : JIT_SEEN_MORE;
+    }
 }
 
 JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step)
 {
-    uint64_t lin = j->t->linear_pc(j->cpu, pc, mode), page;
+    uint64_t lin = j->t->linear_pc(j->cpu, pc, mode);
     unsigned mmu = j->t->mmu_index(mode);
     JitPageEntry *e;
 
     j->st.lookups++;
     if (!one_step && (e = jit_page(j, lin, JIT_EXEC, mmu, true)) && e->host) {
         uint64_t ram_page = e->ram_page;
+        bool global = e->global;
 
         for (JitBlock *b = *hash_slot(j, pc, mode, ram_page); b; b = b->hash_next) {
+            j->got_global = global;
+            j->bytes_done++; /* DEBUG */
             if (b->pc == pc && b->mode == mode && b->ram_page[0] == ram_page &&
                 second_page_ok(j, b, lin, mmu)) {
                 if (j->single && b->n_guest > 1) {
@@ -524,20 +542,20 @@ JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step)
                     break;
                 }
                 j->single = false;
-                for (unsigned i = 0; i < b->n_pages; i++) {
-                    page = (lin >> MEM_PAGE_BITS) + i;
-                    j->fetch_seen[page >> 6 & 63] |= 1ull << (page & 63);
-                }
+                fetched_from(j, lin, b->n_pages);
                 return b;
             }
         }
     }
     j->st.lookup_misses++;
-    for (unsigned i = 0; i < 2; i++) {
-        page = (lin >> MEM_PAGE_BITS) + i;
-        j->fetch_seen[page >> 6 & 63] |= 1ull << (page & 63);
+    fetched_from(j, lin, 2);
+    JitBlock *b = translate(j, pc, mode, one_step);
+
+    j->got_global = j->n_block_pages > 0;
+    for (unsigned i = 0; i < j->n_block_pages; i++) {
+        j->got_global = j->got_global && j->block_page[i].global;
     }
-    return translate(j, pc, mode, one_step);
+    return b;
 }
 
 /* ---- links ---- */
@@ -595,35 +613,96 @@ void jit_jump_cache_put(JitCpu *j, uint64_t pc, JitBlock *b)
 
     /* Only canonical addresses: the tag's upper bits hold the context. */
     if (!b->one_shot && !b->is_break && !b->code && !b->dead && (top == 0 || top == -1)) {
+        if (!j->got_global) {
+            if (j->n_jc_local == JIT_JC_LOCAL) {
+                jit_fetch_flush(j);
+            }
+            j->jc_local[j->n_jc_local++] = jit_jump_index(pc);
+        }
         e->tag = pc ^ jit_hot(j->cpu)->ctx;
         e->host = b->host;
     }
 }
 
+static uint16_t new_ctx_id(JitCpu *j)
+{
+    if (j->next_ctx >= JIT_NO_CTX) {
+        JitJumpEntry *jc = jit_jump_cache(j->cpu);
+
+        for (unsigned i = 0; i < JIT_JC_SIZE; i++) {
+            jc[i] = (JitJumpEntry){.tag = 0, .host = (void *)j->thunk_empty};
+        }
+        memset(j->ctx, 0, sizeof j->ctx);
+        j->next_ctx = 1;
+    }
+    j->st.ctx_new++;
+    return j->next_ctx++;
+}
+
 void jit_ctx_set(JitCpu *j, uint64_t mode)
 {
-    JitCtx *c = &j->ctx[(mode ^ mode >> 4 ^ mode >> 9 ^ mode >> 32) & 15];
+    JitCtx *c = NULL, *old = &j->ctx[0];
 
-    if (c->mode != mode || c->gen != j->fetch_gen || !c->id) {
-        if (j->next_ctx >= JIT_NO_CTX) {
-            JitJumpEntry *jc = jit_jump_cache(j->cpu);
+    for (unsigned i = 0; i < JIT_CTXS && !c; i++) {
+        JitCtx *x = &j->ctx[i];
 
-            for (unsigned i = 0; i < JIT_JC_SIZE; i++) {
-                jc[i] = (JitJumpEntry){.tag = 0, .host = (void *)j->thunk_empty};
-            }
-            memset(j->ctx, 0, sizeof j->ctx);
-            j->next_ctx = 1;
+        if (x->mode == mode && x->id && x->gen == j->fetch_gen) {
+            c = x;
+        } else if (!x->id || x->gen != j->fetch_gen) {
+            old = x;
         }
-        *c = (JitCtx){.mode = mode, .gen = j->fetch_gen, .id = j->next_ctx++};
-        j->st.ctx_new++;
+    }
+    if (!c) {
+        uint16_t id = new_ctx_id(j);
+
+        c = old->id && old->gen == j->fetch_gen ? &j->ctx[id % JIT_CTXS] : old;
+        *c = (JitCtx){.mode = mode, .gen = j->fetch_gen, .id = id};
+    } else if (c != &j->ctx[0]) { /* the one used last is found first */
+        JitCtx t = *c;
+
+        *c = j->ctx[0];
+        j->ctx[0] = t;
+        c = &j->ctx[0];
     }
     j->ctx_mode = mode;
     jit_hot(j->cpu)->ctx = (uint64_t)c->id << 48;
 }
 
+static void clear_jump(JitCpu *j, JitJumpEntry *e)
+{
+    e->tag = 0;
+    e->host = (void *)j->thunk_empty;
+}
+
+void jit_fetch_flush_local(JitCpu *j)
+{
+    JitJumpEntry *jc = jit_jump_cache(j->cpu);
+
+    for (unsigned i = 0; i < j->n_jc_local; i++) {
+        clear_jump(j, &jc[j->jc_local[i]]);
+    }
+    j->n_jc_local = 0;
+}
+
+void jit_fetch_flush_page(JitCpu *j, uint64_t page)
+{
+    JitJumpEntry *jc = jit_jump_cache(j->cpu);
+
+    /* By the low bits of pc that equal those of the linear address only when the code segment's
+     * base is page-aligned; then also what starts in the page before and may cross into this. */
+    if ((j->t->linear_pc(j->cpu, 0, j->ctx_mode) & 0xffff) != 0) {
+        jit_fetch_flush(j);
+        return;
+    }
+    for (unsigned i = 0; i < 2 * MEM_PAGE_SIZE; i++) {
+        clear_jump(j, &jc[(page - MEM_PAGE_SIZE + i) & (JIT_JC_SIZE - 1)]);
+    }
+}
+
 void jit_fetch_flush(JitCpu *j)
 {
     j->fetch_gen++;
+    j->n_jc_local = 0;
     memset(j->fetch_seen, 0, sizeof j->fetch_seen);
     jit_ctx_set(j, j->ctx_mode);
 }
@@ -665,27 +744,37 @@ void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, 
     uint32_t mine = 1u << (j->cpu->index & 31), others;
     JitCodePage *p;
     JitBlock *running = NULL, *b, *next;
-    bool restart = false, hit = false;
+    bool restart = false, hit = false, all = false;
 
     if (ram_page >= j->m->map_pages || !len) {
         return;
     }
     j->st.code_writes++;
     bits = __atomic_load_n(&j->m->code_map[ram_page], __ATOMIC_SEQ_CST);
+    p = find_page(j, ram_page, false);
     for (unsigned g = off >> 6; g <= (off + len - 1) >> 6 && g < 64; g++) {
         mask |= 1ull << g;
     }
-    if (!(bits & mask)) {
+    if (!(bits & mask) && (!p || p->writes + 1 < MAX(p->patience, 32))) {
+        if (p) {
+            p->writes++;
+        }
         return;
     }
     if (store) {
         jit_current_pc(j, &pc, &running);
         restart = running && running->n_guest > 1 && overlaps(running, ram_page, off, off + len);
     }
-    p = find_page(j, ram_page, false);
+    if (p && p->blocks && ++p->writes >= MAX(p->patience, 32)) {
+        /* Data by now, or mixed: dropping the blocks makes writes fast; if code is run there
+         * again it gets more patience. */
+        all = true;
+        p->writes = 0;
+        p->patience = MIN(MAX(p->patience, 32) * 2, 1u << 20);
+    }
     for (b = p ? p->blocks : NULL; b; b = next) {
         next = b->page_next[which_page(b, ram_page)];
-        if (overlaps(b, ram_page, off, off + len)) {
+        if (all || overlaps(b, ram_page, off, off + len)) {
             jit_block_invalidate(j, b);
             hit = true;
         }

@@ -104,21 +104,23 @@ typedef struct JitExit {
 } JitExit;
 
 struct JitBlock {
+    /* what lookups read: one cache line */
     uint64_t pc, mode;
-    uint8_t *host; /* executable address */
-    uint32_t host_size;
-    uint16_t guest_bytes, n_guest;
-    uint16_t page_off;       /* of the first byte in its page */
-    uint8_t n_pages;         /* 1 or 2 */
-    uint8_t mmu;             /* of fetch and ordinary data */
-    bool dead;               /* invalidated: in no table any more */
-    bool one_shot;           /* never entered in a table */
-    bool is_break;           /* stands on a breakpoint */
-    uint16_t n_exits, n_faults;
-    uint64_t ram_page[2];    /* (ram_index + offset) >> 12 */
     JitBlock *hash_next;
-    JitBlock *page_next[2];  /* in JitCodePage.blocks; low bit of the link: which of the two */
-    JitExit *in;             /* exits linked to this block */
+    uint8_t *host;        /* executable address */
+    uint64_t ram_page[2]; /* (ram_index + offset) >> 12 */
+    uint16_t guest_bytes, n_guest;
+    uint16_t page_off; /* of the first byte in its page */
+    uint8_t n_pages;   /* 1 or 2 */
+    uint8_t mmu;       /* of fetch and ordinary data */
+    bool dead;         /* invalidated: in no table any more */
+    bool one_shot;     /* never entered in a table */
+    bool is_break;     /* stands on a breakpoint */
+    uint16_t n_exits, n_faults;
+    /* the rest */
+    uint32_t host_size;
+    JitBlock *page_next[2]; /* in JitCodePage.blocks, by which of the pages */
+    JitExit *in;            /* exits linked to this block */
     JitExit *exits;
     JitFault *faults;
     JitLoc *locs;
@@ -130,6 +132,7 @@ typedef struct JitCodePage {
     uint64_t ram_page;
     uint8_t *dirty; /* its dirty byte */
     JitBlock *blocks;
+    uint32_t writes, patience; /* slow writes; how many before all blocks are dropped */
     struct JitCodePage *next;
 } JitCodePage;
 
@@ -142,6 +145,8 @@ typedef struct JitSegment {
 } JitSegment;
 
 enum { JIT_NO_CTX = 0x7fff }; /* an id that no block is entered under */
+enum { JIT_JC_LOCAL = 8192, JIT_SEEN = 4096, JIT_CTXS = 32 };
+#define JIT_SEEN_MORE UINT64_MAX
 enum { JIT_SEGMENTS = 16, JIT_HASH_BITS = 16, JIT_PAGE_HASH_BITS = 12 };
 
 /* IR as the interpreter keeps it. */
@@ -286,9 +291,13 @@ typedef struct JitCpu {
     JitBlock *hash[1 << JIT_HASH_BITS];
     JitCodePage *pages[1 << JIT_PAGE_HASH_BITS];
     uint32_t fetch_gen; /* generation of fetch mappings */
-    uint64_t fetch_seen[64]; /* bit set of linear pages that blocks were entered from in it */
+    uint16_t *jc_local; /* jump cache entries of code in pages that are not global */
+    unsigned n_jc_local;
+    bool got_global; /* jit_block_get(): the block's pages are global */
+    /* Linear pages that blocks were entered from: page number + 1, JIT_SEEN_MORE if several. */
+    uint64_t fetch_seen[JIT_SEEN];
     uint64_t fetch_granule; /* last marked in code_map */
-    JitCtx ctx[16];
+    JitCtx ctx[JIT_CTXS];
     uint32_t next_ctx;
     uint64_t ctx_mode; /* of hot->ctx */
     uint32_t evictions;
@@ -300,6 +309,7 @@ typedef struct JitCpu {
     JitBlock *interp_block; /* while the interpreter runs */
     struct IrInterp *interp;
     uint64_t *frame;       /* saved registers, slots: frame_sp */
+    uint32_t fp_loaded;    /* guest MXCSR that the host has, but for sticky flags */
     bool interp_host_fp;   /* a helper with IRH_HOSTFP runs below the interpreter */
     bool single;           /* translate one instruction next */
     bool at_break;         /* stopped on a breakpoint: step over it */
@@ -405,6 +415,9 @@ extern const MemAccelHooks jit_mem_hooks; /* opaque is the JitMachine */
 /* Make the context of the present fetch generation and @mode current. */
 void jit_ctx_set(JitCpu *j, uint64_t mode);
 void jit_fetch_flush(JitCpu *j);
+/* Forget jumps to code in pages that are not global; to code on one page. */
+void jit_fetch_flush_local(JitCpu *j);
+void jit_fetch_flush_page(JitCpu *j, uint64_t page);
 void jit_jump_cache_put(JitCpu *j, uint64_t pc, JitBlock *b);
 static inline unsigned jit_jump_index(uint64_t pc)
 {

@@ -10,6 +10,7 @@
 #include "accel/jit/jit.h"
 #include "core/log.h"
 #include "core/option.h"
+#include <stdio.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -141,6 +142,12 @@ static void jit_vcpu_fini(VCpu *cpu)
 
     if (!j) {
         return;
+    }
+    if (g_getenv("JIT_STATS")) { /* DEBUG */
+        fprintf(stderr, "chain %lu/%lu\n", j->bytes_done, j->st.lookups);
+#define X(n, d) fprintf(stderr, "%12lu %s\n", j->st.n, d);
+        JIT_STATS(X)
+#undef X
     }
     if (j->attached) {
         mem_space_del_listener(j->m->m->memory, &j->listener);
@@ -353,9 +360,8 @@ static unsigned enter(JitCpu *j, JitBlock *b)
     j->in_code = true;
     if (G_UNLIKELY(b->code != NULL)) {
         j->interp_block = b;
-        jit_host_fp_load(j);
+        jit_host_fp_load(j, false);
         reason = jit_interp(j, b->code, b->pc);
-        jit_host_fp_sync(j);
         j->interp_block = NULL;
     } else {
         reason = jit_host_enter(j, b->host, b->mmu);
@@ -519,6 +525,7 @@ static void jit_run(VCpu *cpu)
         jit_cache_flush(j);
         jit_tlb_flush_all(j);
     }
+    jit_host_fp_load(j, true);
     why = setjmp(j->unwind);
     j->in_code = false;
     j->interp_block = NULL;
@@ -536,6 +543,7 @@ static void jit_run(VCpu *cpu)
         }
     }
     run_blocks(j);
+    jit_host_fp_sync(j);
     jit_host_fp_end(0x1f80);
 }
 

@@ -272,7 +272,11 @@ void jit_tlb_flush(VCpu *cpu, bool keep_global)
     l1_flush(j, keep_global);
     l2_flush(j, keep_global);
     j->fetch_page = NO_PAGE;
-    jit_fetch_flush(j);
+    if (keep_global) {
+        jit_fetch_flush_local(j);
+    } else {
+        jit_fetch_flush(j);
+    }
 }
 
 /* A large page may be in the TLB in pieces: drop all of them. */
@@ -326,8 +330,10 @@ void jit_tlb_flush_page(VCpu *cpu, uint64_t vaddr)
             }
         }
     }
-    if (j->fetch_seen[n >> 6 & 63] >> (n & 63) & 1) {
-        jit_fetch_flush(j);
+    uint64_t seen = j->fetch_seen[n % JIT_SEEN];
+
+    if (seen == (page >> MEM_PAGE_BITS) + 1 || seen == JIT_SEEN_MORE) {
+        jit_fetch_flush_page(j, page);
     }
 }
 

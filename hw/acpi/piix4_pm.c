@@ -429,6 +429,11 @@ static void pm_reset(Device *dev)
     update_sci(s);
 }
 
+static void pm_pre_save(void *obj)
+{
+    update_status(obj);
+}
+
 static bool pm_post_load(void *obj, GError **err)
 {
     Piix4Pm *s = obj;
@@ -468,6 +473,7 @@ static const StateTable pm_state = {
     .name = "piix4_pm",
     .version = 1,
     .fields = pm_fields,
+    .pre_save = pm_pre_save,
     .post_load = pm_post_load,
 };
 

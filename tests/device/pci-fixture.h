@@ -52,8 +52,37 @@ static inline Fixture *fixture_new(uint64_t ram_size)
     return f;
 }
 
+/* Whatever a test left behind survives save and load. */
+static inline void fixture_check_state(Fixture *f)
+{
+    for (guint i = 0; i < f->m->devices->len; i++) {
+        Device *dev = (Device *)f->m->devices->pdata[i];
+        const StateTable *t = dev->type->state;
+        GError *err = NULL;
+        size_t pos = 0;
+        if (!t) {
+            continue;
+        }
+        GByteArray *a = g_byte_array_new(), *b = g_byte_array_new();
+        state_save(t, dev, a);
+        state_load(t, dev, a->data, a->len, &pos, &err);
+        g_assert_no_error(err);
+        g_assert_cmpuint(pos, ==, a->len);
+        state_save(t, dev, b);
+        for (guint k = 0; k < a->len; k++) {
+            if (a->data[k] != b->data[k]) {
+                g_error("%s: byte %u of the state was %02x, is %02x", dev->type->name, k,
+                        a->data[k], b->data[k]);
+            }
+        }
+        g_byte_array_unref(a);
+        g_byte_array_unref(b);
+    }
+}
+
 static inline void fixture_free(Fixture *f)
 {
+    fixture_check_state(f);
     machine_free(f->m);
     mem_region_destroy(&f->ram);
     clock_free(f->clock);

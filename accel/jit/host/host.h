@@ -29,8 +29,9 @@ void jit_host_patch(uint8_t *rw, const uint8_t *rx, const void *target);
 void jit_host_pins(const JitTarget *t, const JitOpts *o, bool *pinned);
 /* IRVF_* features that the host has (SSE3… AES, CLMUL, SHA). */
 uint32_t jit_host_features(void);
-/* The guest's MXCSR becomes the host's. */
-void jit_host_fp_load(JitCpu *j);
+/* The guest's MXCSR becomes the host's. It stays so until the loop is left; the state gets sticky
+ * flags by jit_host_fp_sync(). @fresh: the state alone is right; else only what changed in it. */
+void jit_host_fp_load(JitCpu *j, bool fresh);
 /* Guest sticky flags into the state; on leaving a helper by jump also put the guest's MXCSR back. */
 void jit_host_fp_sync(JitCpu *j);
 void jit_host_fp_unwind(JitCpu *j, bool host_fp);

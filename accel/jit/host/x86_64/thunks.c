@@ -198,25 +198,33 @@ size_t jit_host_thunks(JitCpu *j, uint8_t *rw)
 unsigned jit_host_enter(JitCpu *j, void *host, unsigned mmu)
 {
     unsigned (*enter)(void *env, void *host, void *tlb);
-    unsigned reason;
 
     enter = (unsigned (*)(void *, void *, void *))j->thunk_enter;
-    jit_host_fp_load(j);
-    reason = enter(j->cpu, host, jit_tlb_array(j->cpu, mmu, false));
-    jit_host_fp_sync(j);
-    return reason;
+    jit_host_fp_load(j, false);
+    return enter(j->cpu, host, jit_tlb_array(j->cpu, mmu, false));
 }
 
-void jit_host_fp_load(JitCpu *j)
+static uint32_t guest_mxcsr(const JitCpu *j)
 {
-    if (j->t->mxcsr_off >= 0) {
-        /* Guests with unmasked exceptions get helpers for all floating point. */
-        uint32_t want = *(uint32_t *)((char *)j->cpu + j->t->mxcsr_off) | 0x1f80;
+    return *(const uint32_t *)((const char *)j->cpu + j->t->mxcsr_off);
+}
 
-        if (_mm_getcsr() != want) {
-            _mm_setcsr(want);
-        }
+void jit_host_fp_load(JitCpu *j, bool fresh)
+{
+    uint32_t want;
+
+    if (j->t->mxcsr_off < 0) {
+        return;
     }
+    /* Guests with unmasked exceptions get helpers for all floating point. */
+    want = guest_mxcsr(j) | 0x1f80;
+    if (fresh) {
+        _mm_setcsr(want);
+    } else if (want != j->fp_loaded) {
+        /* Sticky flags that were raised since are not in the state yet. */
+        _mm_setcsr(want | (_mm_getcsr() & 0x3f));
+    }
+    j->fp_loaded = want;
 }
 
 void jit_host_fp_sync(JitCpu *j)
