@@ -119,8 +119,8 @@ static JitBlock **hash_slot(JitCpu *j, uint64_t pc, uint64_t mode, uint64_t ram_
 
 static JitCodePage *find_page(JitCpu *j, uint64_t ram_page, bool create)
 {
-    JitCodePage **head = &j->pages[(ram_page ^ ram_page >> JIT_PAGE_HASH_BITS) &
-                                   ((1u << JIT_PAGE_HASH_BITS) - 1)];
+    JitCodePage **head =
+        &j->pages[(ram_page ^ ram_page >> JIT_PAGE_HASH_BITS) & ((1u << JIT_PAGE_HASH_BITS) - 1)];
     JitCodePage *p;
 
     for (p = *head; p; p = p->next) {
@@ -163,11 +163,55 @@ static void enter_block(JitCpu *j, JitBlock *b)
     }
 }
 
+/* Point the jump at @off of the block to @target. */
+static void patch(JitCpu *j, const JitBlock *b, uint32_t off, const void *target)
+{
+    uint32_t at = b->host - j->code_rx + off;
+
+    jit_host_patch(j->code_rw + at, j->code_rx + at, target);
+}
+
+static void link_exit(JitCpu *j, JitExit *e, JitBlock *to)
+{
+    JitBlock *b = e->from;
+
+    patch(j, b, e->jump_off, to->host);
+    e->to = to;
+    e->next_in = to->in;
+    to->in = e;
+    j->st.links++;
+    if (to->kills_flags && j->o->lazyflags && (e->cond_off || e->pack_off)) {
+        const uint8_t *way = e->lite_off ? b->host + e->lite_off : to->host;
+
+        e->packing_skipped = true;
+        j->st.links_lite++;
+        if (e->lite_off) {
+            patch(j, b, e->lite_jump_off, to->host);
+        }
+        if (e->cond_off) {
+            patch(j, b, e->cond_off, way);
+        } else {
+            uint32_t at = b->host - j->code_rx + e->pack_off;
+
+            memcpy(e->pack_bytes, j->code_rw + at, 5);
+            jit_host_put_jump(j->code_rw + at, j->code_rx + at, way);
+        }
+    }
+}
+
 static void unlink_exit(JitCpu *j, JitExit *e)
 {
-    uint32_t at = e->from->host - j->code_rx + e->jump_off;
+    JitBlock *b = e->from;
 
-    jit_host_patch(j->code_rw + at, j->code_rx + at, e->from->host + e->stub_off);
+    patch(j, b, e->jump_off, b->host + e->stub_off);
+    if (e->packing_skipped) {
+        e->packing_skipped = false;
+        if (e->cond_off) {
+            patch(j, b, e->cond_off, b->host + e->full_off);
+        } else {
+            memcpy(j->code_rw + (b->host - j->code_rx) + e->pack_off, e->pack_bytes, 5);
+        }
+    }
     e->to = NULL;
 }
 
@@ -369,8 +413,9 @@ static void log_block(JitCpu *j, const JitBlock *b)
         GString *s = g_string_new(NULL);
         uint8_t byte;
 
-        g_string_printf(s, "IN: 0x%" G_GINT64_MODIFIER "x mode 0x%" G_GINT64_MODIFIER "x, %u:",
-                        b->pc, b->mode, b->n_guest);
+        g_string_printf(s,
+                        "IN: 0x%" G_GINT64_MODIFIER "x mode 0x%" G_GINT64_MODIFIER "x, %u:", b->pc,
+                        b->mode, b->n_guest);
         for (unsigned i = 0; i < b->guest_bytes && jit_fetch(j->cpu, j->block_lin + i, &byte);
              i++) {
             g_string_append_printf(s, " %02x", byte);
@@ -413,6 +458,7 @@ static void fill_block(JitCpu *j, JitBlock *b, bool one_shot)
         .n_pages = MAX(j->n_block_pages, 1),
         .one_shot = one_shot || ir->transient || j->block_io || !j->n_block_pages,
         .is_break = jit_is_break(j, j->block_lin),
+        .kills_flags = jit_kills_flags(ir),
     };
     for (unsigned i = 0; i < 2; i++) {
         b->ram_page[i] = i < j->n_block_pages ? j->block_page[i].ram_page : UINT64_MAX;
@@ -584,18 +630,11 @@ void *jit_link(VCpu *cpu, const void *stub_ret)
         goto dispatch;
     }
     if (evictions == j->evictions && !b->dead && !e->to && !to->one_shot) {
-        uint32_t at = b->host - j->code_rx + e->jump_off;
-        uint8_t *rw = j->code_rw + at, *rx = j->code_rx + at;
-
         if (to->n_pages == 1 && to->ram_page[0] == b->ram_page[0]) {
-            jit_host_patch(rw, rx, to->host);
-            e->to = to;
-            e->next_in = to->in;
-            to->in = e;
-            j->st.links++;
+            link_exit(j, e, to);
         } else {
             /* The target's second page may be mapped anew: look it up each time. */
-            jit_host_patch(rw, rx, b->host + e->lookup_off);
+            patch(j, b, e->jump_off, b->host + e->lookup_off);
             jit_jump_cache_put(j, pc, to);
             j->st.link_refused++;
         }
@@ -847,8 +886,7 @@ static void drop_writes(VCpu *cpu, void *arg)
             if (w->from) {
                 continue;
             }
-            __atomic_or_fetch(&w->dirty[i], MEM_DIRTY_ALL & ~MEM_DIRTY_CODE,
-                              __ATOMIC_SEQ_CST);
+            __atomic_or_fetch(&w->dirty[i], MEM_DIRTY_ALL & ~MEM_DIRTY_CODE, __ATOMIC_SEQ_CST);
         }
     }
     if (w->from) {

@@ -192,7 +192,8 @@ static void run_vec(JitCpu *j, const IrInsn *in)
         memcpy(env(j) + in->imm, vget(j, in->a), in->mem);
         break;
     case IR_VOP:
-        jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), vget(j, in->b), 0);
+        jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), vget(j, in->b),
+                    0);
         vset(j, in->d, &d);
         break;
     case IR_VFROMI:
@@ -206,8 +207,8 @@ static void run_vec(JitCpu *j, const IrInsn *in)
         break;
     default: /* VCMPFLAGS */
         set(j, in->d,
-            jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), vget(j, in->b),
-                        0));
+            jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a),
+                        vget(j, in->b), 0));
     }
 }
 
@@ -349,6 +350,16 @@ unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0)
             continue;
         case IR_LABEL:
             continue;
+        case IR_BREXIT: {
+            uint32_t packed = flags_of(j, in->extra);
+
+            if (ir_eval_flagcond(in->cc, packed)) {
+                memcpy(env(j) + j->t->globals[j->t->flags_global].off, &packed, 4);
+                set_pc(j, in->imm);
+                return JIT_EXIT_LOOKUP;
+            }
+            continue;
+        }
         case IR_JMP:
             set_pc(j, in->imm);
             return JIT_EXIT_LOOKUP;

@@ -116,8 +116,12 @@ static void dump_extra(GString *s, const IrBlock *b, const IrInsn *in)
     case IR_SETFLAG:
     case IR_MOVFLAG:
     case IR_BRFLAG:
+    case IR_BREXIT:
         g_string_append_printf(s, " %s", flagcond_names[in->cc]);
         dump_flags(s, b, in->extra);
+        if (in->op == IR_BREXIT) {
+            g_string_append_printf(s, " 0x%" G_GINT64_MODIFIER "x", in->imm);
+        }
         break;
     case IR_JMP:
         g_string_append_printf(s, " 0x%" G_GINT64_MODIFIER "x", in->imm);
@@ -175,8 +179,8 @@ typedef struct Verify {
     const IrBlock *b;
     GString *err;
     unsigned pos;
-    bool defined[IR_MAX_VALS]; /* TEMPs die at labels and branches, LOCALs do not */
-    bool wide[IR_MAX_VALS];    /* an I32 value whose upper half is known to be zero */
+    bool defined[IR_MAX_VALS];         /* TEMPs die at labels and branches, LOCALs do not */
+    bool wide[IR_MAX_VALS];            /* an I32 value whose upper half is known to be zero */
     int8_t label_state[IR_MAX_LABELS]; /* 0 unknown, 1 branched to, 2 placed */
     bool label_dirty[IR_MAX_LABELS];
     bool dirty; /* a global was written since INSN */
@@ -332,6 +336,7 @@ static void check_inputs(Verify *v, const IrInsn *in)
     case IR_SETFLAG:
     case IR_MOVFLAG:
     case IR_BRFLAG:
+    case IR_BREXIT:
         if (in->extra >= v->b->n_flags) {
             complain(v, "flags %u do not exist", in->extra);
             break;

@@ -304,8 +304,7 @@ IrVal ir_extract(IrBlock *b, IrType t, IrVal v, unsigned pos, unsigned len, bool
             return ir_copy(b, t, v);
         }
         if (len == 8 || len == 16) {
-            op = len == 8 ? (is_signed ? IR_EXT8S : IR_EXT8U)
-                          : (is_signed ? IR_EXT16S : IR_EXT16U);
+            op = len == 8 ? (is_signed ? IR_EXT8S : IR_EXT8U) : (is_signed ? IR_EXT16S : IR_EXT16U);
             return ir_op(b, op, t, v, 0);
         }
         if (len == 32) {
@@ -327,10 +326,9 @@ IrVal ir_extract(IrBlock *b, IrType t, IrVal v, unsigned pos, unsigned len, bool
 static IrCond swap_cond(IrCond cc)
 {
     static const uint8_t mirrored[] = {
-        [IRC_EQ] = IRC_EQ,     [IRC_NE] = IRC_NE,     [IRC_LTU] = IRC_GTU, [IRC_GEU] = IRC_LEU,
-        [IRC_LEU] = IRC_GEU,   [IRC_GTU] = IRC_LTU,   [IRC_LT] = IRC_GT,   [IRC_GE] = IRC_LE,
-        [IRC_LE] = IRC_GE,     [IRC_GT] = IRC_LT,     [IRC_TSTZ] = IRC_TSTZ,
-        [IRC_TSTNZ] = IRC_TSTNZ,
+        [IRC_EQ] = IRC_EQ,   [IRC_NE] = IRC_NE,   [IRC_LTU] = IRC_GTU,   [IRC_GEU] = IRC_LEU,
+        [IRC_LEU] = IRC_GEU, [IRC_GTU] = IRC_LTU, [IRC_LT] = IRC_GT,     [IRC_GE] = IRC_LE,
+        [IRC_LE] = IRC_GE,   [IRC_GT] = IRC_LT,   [IRC_TSTZ] = IRC_TSTZ, [IRC_TSTNZ] = IRC_TSTNZ,
     };
     return mirrored[cc];
 }
@@ -485,6 +483,16 @@ void ir_brflag(IrBlock *b, IrFlagCond cc, const IrFlags *f, unsigned label)
     in->cc = cc;
     in->extra = n;
     in->imm = label;
+}
+
+void ir_brexit(IrBlock *b, IrFlagCond cc, const IrFlags *f, uint64_t pc)
+{
+    unsigned n = add_flags(b, f);
+    IrInsn *in = emit(b, IR_BREXIT, IR_I32);
+
+    in->cc = cc;
+    in->extra = n;
+    in->imm = pc;
 }
 
 IrVal ir_lde(IrBlock *b, IrType t, unsigned mem, size_t off)

@@ -208,6 +208,9 @@ typedef struct IrHelper {
     X(SETFLAG, 1, 0, IRO_P) /* d (I32) = 0 or 1: flag condition cc of IrFlags number extra */      \
     X(MOVFLAG, 1, 2, IRO_P) /* d = cc of IrFlags number extra ? a : b */                           \
     X(BRFLAG, 0, 0, IRO_E)  /* to label imm if cc of IrFlags number extra */                       \
+    X(BREXIT, 0, 0, IRO_E)  /* leave the block for guest pc imm if cc of IrFlags number extra, which  \
+                               are packed into the flags global on that way; linkable as JMP.       \
+                               Temporaries stay alive on the other way */                           \
     X(LDE, 1, 0, IRO_S)     /* load environment field at offset imm; mem: IRM_8…128|SIGN */      \
     X(STE, 0, 1, IRO_S)     /* must not name a global's storage */                                 \
     X(QLD, 1, 1, IRO_M)     /* d = guest memory at address a; mem */                               \
@@ -403,6 +406,8 @@ IrVal ir_flags(IrBlock *b, const IrFlags *f); /* packed, a new I32 temporary */
 IrVal ir_setflag(IrBlock *b, IrFlagCond cc, const IrFlags *f);
 IrVal ir_movflag(IrBlock *b, IrType t, IrFlagCond cc, const IrFlags *f, IrVal yes, IrVal no);
 void ir_brflag(IrBlock *b, IrFlagCond cc, const IrFlags *f, unsigned label);
+/* if (cc of f) { flags global = packed f; go on at guest pc } */
+void ir_brexit(IrBlock *b, IrFlagCond cc, const IrFlags *f, uint64_t pc);
 IrVal ir_lde(IrBlock *b, IrType t, unsigned mem, size_t off);
 void ir_ste(IrBlock *b, IrType t, unsigned mem, size_t off, IrVal v);
 IrVal ir_qld(IrBlock *b, IrType t, unsigned mem, IrVal addr);

@@ -42,7 +42,7 @@ enum {
     JIT_AREA = 8 << 20,
     JIT_OFF_TLB = -JIT_AREA,
     JIT_OFF_JC = -JIT_AREA + JIT_MAX_MMU * JIT_TLB_MMU,
-    JIT_OFF_HOT = -128, /* JitHot */
+    JIT_OFF_HOT = -128,  /* JitHot */
     JIT_TLB_INVALID = 1, /* 0 is invalid, too, but in entry 0 */
 };
 G_STATIC_ASSERT(VCPU_ACCEL_AREA >= JIT_AREA);
@@ -93,11 +93,22 @@ typedef struct JitFault {
 /* ---- blocks ---- */
 
 typedef struct JitBlock JitBlock;
+/*
+ * A jump to another block. It may stand behind code that packs the flags, which a target that
+ * overwrites them first does not need: then the jump before that code is pointed elsewhere.
+ */
 typedef struct JitExit {
     uint32_t jump_off;   /* of the 32-bit displacement of the jump to patch */
     uint32_t stub_ret;   /* return address of the stub's call: identifies the exit */
     uint32_t stub_off;   /* what an unlinked jump goes to */
     uint32_t lookup_off; /* what a jump that may not be linked goes to */
+    uint32_t cond_off;   /* of the displacement of the conditional jump to full_off; 0: none */
+    uint32_t full_off;
+    uint32_t lite_off;      /* way without packing, for a target that needs a poll; 0: straight */
+    uint32_t lite_jump_off; /* the jump at its end */
+    uint32_t pack_off;      /* packing code that can be jumped over by overwriting it; 0: none */
+    uint8_t pack_bytes[5];  /* what stood there */
+    bool packing_skipped;
     uint64_t pc;
     JitBlock *from, *to;
     struct JitExit *next_in; /* of to->in */
@@ -116,6 +127,7 @@ struct JitBlock {
     bool dead;         /* invalidated: in no table any more */
     bool one_shot;     /* never entered in a table */
     bool is_break;     /* stands on a breakpoint */
+    bool kills_flags;  /* jit_kills_flags() */
     uint16_t n_exits, n_faults;
     /* the rest */
     uint32_t host_size;
@@ -166,6 +178,7 @@ typedef struct IrCode {
     X(link, "direct jumps inside a page go straight to their block")                               \
     X(jumpcache, "inline lookup of indirect and cross-page jumps")                                 \
     X(flags, "use the host flags that an operation left")                                          \
+    X(lazyflags, "do not pack flags for a linked block that overwrites them")                      \
     X(pin, "keep hot guest registers in host registers across blocks")                             \
     X(fold, "fold addresses and copies into the operations that use them")                         \
     X(inplace, "compute into the guest register's host register")                                  \
@@ -199,6 +212,7 @@ typedef struct JitOpts {
     X(exit_poll, "exits: events to look at")                                                       \
     X(exit_raise, "exits: exceptions")                                                             \
     X(exit_leave, "exits: other")                                                                  \
+    X(links_lite, "of them without packing flags")                                                 \
     X(links, "jumps linked")                                                                       \
     X(link_refused, "jumps not linkable")                                                          \
     X(mem_slow, "memory accesses in C")                                                            \
@@ -259,17 +273,19 @@ typedef struct JitCpu {
     JitStats st;
     FlatView *view;
     MemListener listener;
-    int view_changed; /* atomic */
+    int view_changed;            /* atomic */
     const FlatRange *phys_range; /* of the last page-table access; of this view */
 
     /* TLB */
     JitPageEntry (*l2)[JIT_L2_WAYS]; /* JIT_L2_SETS of them */
-    JitPageEntry uncached; /* result when L2 is off */
+    JitPageEntry uncached;           /* result when L2 is off */
     uint8_t l2_next[JIT_L2_SETS];
     uint32_t gen_global, gen_local;
-    uint32_t *journal; /* filled first-level entries: index | write << 14 | mmu << 15 */
-    unsigned n_journal;
-    uint8_t *l1_global; /* for each first-level entry, in journal numbering: survives */
+    /* Filled first-level entries, those of global pages apart: index | write << 14 | mmu << 15. An
+     * entry that was filled anew with the other kind is in both. */
+    uint32_t *journal[2];
+    unsigned n_journal[2];
+    uint8_t *l1_global;          /* for each first-level entry, in journal numbering: survives */
     uint64_t large_lo, large_hi; /* addresses that large leaf entries may cover */
     uint8_t large_bits;
 
@@ -305,17 +321,17 @@ typedef struct JitCpu {
     void *thunk_enter;
 
     /* Running */
-    bool in_code;          /* below jit_host_enter(), or in the interpreter */
+    bool in_code;           /* below jit_host_enter(), or in the interpreter */
     JitBlock *interp_block; /* while the interpreter runs */
     struct IrInterp *interp;
-    uint64_t *frame;       /* saved registers, slots: frame_sp */
-    uint32_t fp_loaded;    /* guest MXCSR that the host has, but for sticky flags */
-    bool interp_host_fp;   /* a helper with IRH_HOSTFP runs below the interpreter */
-    bool single;           /* translate one instruction next */
-    bool at_break;         /* stopped on a breakpoint: step over it */
+    uint64_t *frame;     /* saved registers, slots: frame_sp */
+    uint32_t fp_loaded;  /* guest MXCSR that the host has, but for sticky flags */
+    bool interp_host_fp; /* a helper with IRH_HOSTFP runs below the interpreter */
+    bool single;         /* translate one instruction next */
+    bool at_break;       /* stopped on a breakpoint: step over it */
     uint64_t break_pc, break_hash;
-    bool attached;         /* view and listener exist */
-    jmp_buf unwind;        /* of the loop */
+    bool attached;  /* view and listener exist */
+    jmp_buf unwind; /* of the loop */
     IrBlock *ir;
     JitGen *gen;
     uint64_t bytes_done;
@@ -324,7 +340,7 @@ typedef struct JitCpu {
 struct JitMachine {
     Machine *m;
     JitOpts opts;
-    uint64_t *code_map;  /* 64 granules of 64 bytes per RAM page; bit: some block covers it */
+    uint64_t *code_map;   /* 64 granules of 64 bytes per RAM page; bit: some block covers it */
     uint32_t *code_vcpu;  /* who has blocks there (bit index & 31) */
     uint32_t *write_vcpu; /* who may have a write fast path to the page */
     size_t map_pages;
@@ -341,26 +357,27 @@ static inline JitCpu *jit_cpu(VCpu *cpu)
 
 /* Reasons that jit_host_enter() returns. */
 enum {
-    JIT_EXIT_EXIT,   /* pc is in the state: dispatcher */
-    JIT_EXIT_LOOKUP, /* pc is in the state: jump cache missed */
-    JIT_EXIT_POLL,   /* pc is in the state: look at events */
-    JIT_EXIT_RAISE,  /* jit_raise() */
-    JIT_EXIT_LEAVE,  /* jit_leave(), jit_leave_done() */
-    JIT_EXIT_RESTART,/* the instruction must run again on its own */
+    JIT_EXIT_EXIT,    /* pc is in the state: dispatcher */
+    JIT_EXIT_LOOKUP,  /* pc is in the state: jump cache missed */
+    JIT_EXIT_POLL,    /* pc is in the state: look at events */
+    JIT_EXIT_RAISE,   /* jit_raise() */
+    JIT_EXIT_LEAVE,   /* jit_leave(), jit_leave_done() */
+    JIT_EXIT_RESTART, /* the instruction must run again on its own */
     JIT_EXIT_BREAK,
 };
 
 /* ---- live.c ---- */
 
 typedef struct JitLive {
-    uint16_t last_use[IR_MAX_VALS];      /* position + 1 of the last use; 0 = none */
-    uint16_t hint[IR_MAX_INSNS];         /* global whose register should take the result, or 0 */
+    uint16_t last_use[IR_MAX_VALS]; /* position + 1 of the last use; 0 = none */
+    uint16_t hint[IR_MAX_INSNS];    /* global whose register should take the result, or 0 */
     uint16_t label_pos[IR_MAX_LABELS];
     uint16_t label_refs[IR_MAX_LABELS];
-    uint8_t flag_result[IR_MAX_VALS];    /* a flag consumer wants flags of this result */
+    uint8_t flag_result[IR_MAX_VALS]; /* a flag consumer wants flags of this result */
     bool dead[IR_MAX_INSNS];
 } JitLive;
 void jit_live(const IrBlock *b, JitLive *l, bool hints);
+bool jit_kills_flags(const IrBlock *b);
 /* Which of a (1), b (2), c (4) a consumer of flags @need of kind @kind reads. */
 unsigned jit_flag_uses(IrFlagKind kind, unsigned need);
 /* Packed bits that a condition reads. */

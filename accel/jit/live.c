@@ -17,14 +17,8 @@ static const uint32_t vop_flags[] = {
 
 unsigned jit_flagcond_need(IrFlagCond cc)
 {
-    static const uint16_t need[8] = {IRF_V,
-                                     IRF_C,
-                                     IRF_Z,
-                                     IRF_C | IRF_Z,
-                                     IRF_N,
-                                     IRF_P,
-                                     IRF_N | IRF_V,
-                                     IRF_Z | IRF_N | IRF_V};
+    static const uint16_t need[8] = {IRF_V, IRF_C, IRF_Z,         IRF_C | IRF_Z,
+                                     IRF_N, IRF_P, IRF_N | IRF_V, IRF_Z | IRF_N | IRF_V};
 
     return need[cc >> 1];
 }
@@ -82,8 +76,8 @@ static unsigned fault_uses(IrFlagKind kind)
 typedef struct Pass {
     const IrBlock *b;
     JitLive *l;
-    uint16_t want[64];    /* by global: value that should be made in its register, or 0 */
-    uint8_t wanted[16];   /* globals with want[] set */
+    uint16_t want[64];  /* by global: value that should be made in its register, or 0 */
+    uint8_t wanted[16]; /* globals with want[] set */
     unsigned n_wanted;
     unsigned pos;
 } Pass;
@@ -130,7 +124,7 @@ static void use_until(Pass *p, IrVal v, unsigned until)
 static void use_flags(Pass *p, const IrInsn *in)
 {
     const IrFlags *f = &p->b->flags[in->extra];
-    unsigned need = in->op == IR_FLAGS ? JIT_FLAGS_ALL : jit_flagcond_need(in->cc);
+    unsigned need = in->op == IR_FLAGS || in->op == IR_BREXIT ? JIT_FLAGS_ALL : jit_flagcond_need(in->cc);
     unsigned uses = jit_flag_uses(f->kind, need);
 
     if (f->kind == IRF_PACKED) {
@@ -209,6 +203,7 @@ static void inputs(Pass *p, const IrInsn *in)
     case IR_SETFLAG:
     case IR_MOVFLAG:
     case IR_BRFLAG:
+    case IR_BREXIT:
         use_flags(p, in);
         break;
     default:
@@ -306,4 +301,50 @@ void jit_live(const IrBlock *b, JitLive *l, bool hints)
             want(&p, b->vals[in->d].global, in->a);
         }
     }
+}
+
+/* Does the block write the guest's flags before anybody could see those that it starts with? */
+bool jit_kills_flags(const IrBlock *b)
+{
+    IrVal cc = ir_global(b->target->flags_global);
+
+    for (unsigned n = 0; n < b->n_insns; n++) {
+        const IrInsn *in = &b->insns[n];
+        unsigned flags = ir_op_info[in->op].flags;
+
+        if (in->op == IR_INSN) {
+            if (b->flags[in->extra].kind != IRF_PACKED) {
+                return true;
+            }
+            continue;
+        }
+        if ((flags & (IRO_M | IRO_E)) || in->a == cc || in->b == cc || in->c == cc || in->e == cc) {
+            return false;
+        }
+        switch (in->op) {
+        case IR_CALL:
+            if (!(in->helper->flags & IRH_PURE)) {
+                return false;
+            }
+            for (unsigned i = 0; i < in->cc; i++) {
+                if (b->args[in->extra + i] == cc) {
+                    return false;
+                }
+            }
+            break;
+        case IR_FLAGS:
+        case IR_SETFLAG:
+        case IR_MOVFLAG: {
+            const IrFlags *f = &b->flags[in->extra];
+
+            if (f->kind == IRF_PACKED || f->a == cc || f->b == cc || f->c == cc) {
+                return false;
+            }
+            break;
+        }
+        default:
+            break;
+        }
+    }
+    return false;
 }

@@ -10,8 +10,8 @@
 #include "accel/jit/jit.h"
 #include "core/log.h"
 #include "core/option.h"
-#include <stdio.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -79,8 +79,8 @@ char *jit_options_help(void)
 
 static void *reserve(size_t bytes)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
 
     return p == MAP_FAILED ? NULL : p;
 }
@@ -233,8 +233,8 @@ static uint64_t loc_part(JitCpu *j, unsigned kind, int32_t where)
 
 static uint64_t loc_value(JitCpu *j, const JitLoc *l)
 {
-    return loc_part(j, l->base_kind, l->base) +
-           (loc_part(j, l->index_kind, l->index) << l->scale) + (uint64_t)l->disp;
+    return loc_part(j, l->base_kind, l->base) + (loc_part(j, l->index_kind, l->index) << l->scale) +
+           (uint64_t)l->disp;
 }
 
 static const JitFault *find_fault(const JitBlock *b, const void *site)

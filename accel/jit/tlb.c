@@ -21,7 +21,8 @@ enum { JOURNAL_SIZE = JIT_MAX_MMU * 2 * JIT_TLB_SIZE };
 
 bool jit_tlb_init(JitCpu *j, GError **err)
 {
-    j->journal = g_new(uint32_t, JOURNAL_SIZE);
+    j->journal[0] = g_new(uint32_t, JOURNAL_SIZE);
+    j->journal[1] = g_new(uint32_t, JOURNAL_SIZE);
     j->l1_global = g_malloc0(JOURNAL_SIZE);
     for (unsigned m = 0; m < j->t->n_mmu; m++) {
         for (unsigned w = 0; w < 2; w++) {
@@ -38,7 +39,8 @@ bool jit_tlb_init(JitCpu *j, GError **err)
 void jit_tlb_fini(JitCpu *j)
 {
     g_free(j->l2);
-    g_free(j->journal);
+    g_free(j->journal[0]);
+    g_free(j->journal[1]);
     g_free(j->l1_global);
 }
 
@@ -52,19 +54,16 @@ static JitTlbEntry *journal_entry(JitCpu *j, uint32_t n)
 
 static void l1_flush(JitCpu *j, bool keep_global)
 {
-    unsigned kept = 0;
+    for (unsigned g = 0; g < (keep_global ? 1 : 2); g++) {
+        for (unsigned i = 0; i < j->n_journal[g]; i++) {
+            uint32_t n = j->journal[g][i];
 
-    for (unsigned i = 0; i < j->n_journal; i++) {
-        uint32_t n = j->journal[i];
-        JitTlbEntry *e = journal_entry(j, n);
-
-        if (keep_global && j->l1_global[n] && e->tag != JIT_TLB_INVALID) {
-            j->journal[kept++] = n;
-        } else {
-            e->tag = JIT_TLB_INVALID;
+            if (!keep_global || !j->l1_global[n]) {
+                journal_entry(j, n)->tag = JIT_TLB_INVALID;
+            }
         }
+        j->n_journal[g] = 0;
     }
-    j->n_journal = kept;
 }
 
 static void l1_fill(JitCpu *j, const JitPageEntry *p, uint64_t vaddr, unsigned mmu, bool write)
@@ -74,11 +73,12 @@ static void l1_fill(JitCpu *j, const JitPageEntry *p, uint64_t vaddr, unsigned m
     JitTlbEntry *e = journal_entry(j, n);
     uint64_t page = vaddr & ~MEM_PAGE_MASK;
 
-    if (e->tag == JIT_TLB_INVALID || (e->tag == 0 && (n & (JIT_TLB_SIZE - 1)))) {
-        if (j->n_journal == JOURNAL_SIZE) {
+    if (e->tag == JIT_TLB_INVALID || (e->tag == 0 && (n & (JIT_TLB_SIZE - 1))) ||
+        j->l1_global[n] != p->global) {
+        if (j->n_journal[p->global] == JOURNAL_SIZE) {
             l1_flush(j, false); /* entries dropped one by one left doubles in the journal */
         }
-        j->journal[j->n_journal++] = n;
+        j->journal[p->global][j->n_journal[p->global]++] = n;
     }
     e->addend = (uint64_t)(uintptr_t)p->host - page;
     e->tag = page;
@@ -109,13 +109,15 @@ static void fill_write(JitCpu *j, const JitPageEntry *p, uint64_t vaddr, unsigne
 
 void jit_tlb_drop_writes(JitCpu *j, const uint8_t *host, uint64_t len)
 {
-    for (unsigned i = 0; i < j->n_journal; i++) {
-        uint32_t n = j->journal[i];
-        JitTlbEntry *e = journal_entry(j, n);
-        uint64_t h = e->addend + e->tag;
+    for (unsigned g = 0; g < 2; g++) {
+        for (unsigned i = 0; i < j->n_journal[g]; i++) {
+            uint32_t n = j->journal[g][i];
+            JitTlbEntry *e = journal_entry(j, n);
 
-        if ((n >> JIT_TLB_BITS & 1) && e->tag != JIT_TLB_INVALID && h - (uintptr_t)host < len) {
-            e->tag = JIT_TLB_INVALID;
+            if ((n >> JIT_TLB_BITS & 1) && e->tag != JIT_TLB_INVALID &&
+                e->addend + e->tag - (uintptr_t)host < len) {
+                e->tag = JIT_TLB_INVALID;
+            }
         }
     }
 }
@@ -150,8 +152,8 @@ static void describe(JitCpu *j, JitPageEntry *e, uint64_t vaddr, unsigned mmu, c
     *e = (JitPageEntry){
         .vpage = (vaddr & ~MEM_PAGE_MASK) | mmu,
         .phys = p->phys,
-        .perm = (p->read ? JIT_PERM_R : 0) | (p->write ? JIT_PERM_W : 0) |
-                (p->exec ? JIT_PERM_X : 0),
+        .perm =
+            (p->read ? JIT_PERM_R : 0) | (p->write ? JIT_PERM_W : 0) | (p->exec ? JIT_PERM_X : 0),
         .global = p->global,
         .gen = p->global ? j->gen_global : j->gen_local,
         .leaf_bits = 63 - __builtin_clzll(p->leaf_size | MEM_PAGE_SIZE),
@@ -282,11 +284,13 @@ void jit_tlb_flush(VCpu *cpu, bool keep_global)
 /* A large page may be in the TLB in pieces: drop all of them. */
 static void flush_range(JitCpu *j, uint64_t lo, uint64_t size)
 {
-    for (unsigned i = 0; i < j->n_journal; i++) {
-        JitTlbEntry *e = journal_entry(j, j->journal[i]);
+    for (unsigned g = 0; g < 2; g++) {
+        for (unsigned i = 0; i < j->n_journal[g]; i++) {
+            JitTlbEntry *e = journal_entry(j, j->journal[g][i]);
 
-        if (e->tag - lo < size) {
-            e->tag = JIT_TLB_INVALID;
+            if (e->tag - lo < size) {
+                e->tag = JIT_TLB_INVALID;
+            }
         }
     }
     for (unsigned s = 0; s < JIT_L2_SETS; s++) {
@@ -386,7 +390,8 @@ static void watch(JitCpu *j, const JitPageEntry *e, uint64_t addr, unsigned size
     for (unsigned i = 0; e->watched && w && i < w->len; i++) {
         const VCpuWatch *x = &g_array_index(w, VCpuWatch, i);
 
-        if (x->addr < addr + size && x->addr + x->len > addr && (write ? x->on_write : x->on_read)) {
+        if (x->addr < addr + size && x->addr + x->len > addr &&
+            (write ? x->on_write : x->on_read)) {
             j->cpu->debug_hit = VCPU_DEBUG_WATCH;
             j->cpu->debug_addr = addr;
         }

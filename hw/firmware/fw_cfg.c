@@ -463,3 +463,14 @@ FwCfg *fw_cfg_new(Machine *m, GError **err)
     }
     return s;
 }
+
+FwCfg *fw_cfg_find(Machine *m)
+{
+    for (guint i = 0; i < m->devices->len; i++) {
+        Device *dev = m->devices->pdata[i];
+        if (dev->type == &fw_cfg_type) {
+            return (FwCfg *)dev;
+        }
+    }
+    return NULL;
+}

@@ -53,6 +53,9 @@ enum {
 /* On @m->io_root and @m->memory. */
 FwCfg *fw_cfg_new(Machine *m, GError **err);
 
+/* The machine's, or NULL. */
+FwCfg *fw_cfg_find(Machine *m);
+
 /* Items; data is copied, an item set before is replaced. Numbers are little endian. */
 void fw_cfg_set_bytes(FwCfg *s, uint16_t key, const void *data, size_t len);
 /* The same with a g_malloc'ed block that becomes the item's. */

@@ -122,11 +122,19 @@ struct AtaChannel {
     void *opaque;
 };
 
+/* What ide-hd and ide-cd plug into. */
+typedef struct IdeBus {
+    Bus bus; /* kind "IDE", named ide.N */
+    AtaChannel *channel;
+    unsigned number;
+} IdeBus;
+
 typedef struct AtaDriveConfig {
     AtaKind kind;
     BlockDev *block;    /* the drive's from now on; NULL: CD drive without a medium */
     const char *serial; /* NULL: made up from the position */
     const char *model;  /* NULL: default */
+    const char *firmware;
     /* CD: the guest opened or closed the tray. */
     void (*tray_moved)(void *opaque, bool open);
     void *tray_opaque;
@@ -136,6 +144,8 @@ void ata_channel_init(AtaChannel *c, const char *name, Irq irq);
 void ata_channel_fini(AtaChannel *c);
 /* One sentence when the place is taken or the image cannot be a disk. */
 bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError **err);
+/* Takes a drive away; its requests are waited for, its image is closed. */
+void ata_detach(AtaDrive *d);
 /* Power-on and bus reset. */
 void ata_channel_reset(AtaChannel *c);
 /* The DMA engine was started: go on with what waits for it. */

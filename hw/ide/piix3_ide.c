@@ -33,6 +33,7 @@ enum {
 
 typedef struct BmChannel {
     AtaChannel ata;
+    IdeBus bus;
     Piix3Ide *ide;
     uint8_t command, status;
     uint32_t table;
@@ -260,6 +261,10 @@ static bool ide_realize(Device *dev, GError **err)
         b->ata.dma = bm_dma;
         b->ata.irq_changed = irq_changed;
         b->ata.opaque = b;
+        g_autofree char *bus_name = g_strdup_printf("ide.%u", i);
+        bus_init(&b->bus.bus, "IDE", bus_name, dev);
+        b->bus.channel = &b->ata;
+        b->bus.number = i;
     }
     mem_region_init_io(&s->bm, "ide-bus-master", &bm_ops, s, 16);
     pci_add_bar(&s->pci, 4, PCI_BAR_IO, &s->bm);
@@ -270,6 +275,8 @@ static void ide_unrealize(Device *dev)
 {
     Piix3Ide *s = (Piix3Ide *)dev;
 
+    bus_clear(&s->ch[0].bus.bus);
+    bus_clear(&s->ch[1].bus.bus);
     pci_device_fini(&s->pci);
     mem_region_destroy(&s->bm);
     ata_channel_fini(&s->ch[0].ata);

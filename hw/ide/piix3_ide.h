@@ -18,6 +18,6 @@ bool piix3_ide_attach(Piix3Ide *s, unsigned channel, unsigned unit, const AtaDri
 /* NULL when there is no drive. */
 AtaDrive *piix3_ide_drive(Piix3Ide *s, unsigned channel, unsigned unit);
 
-extern const DeviceType piix3_ide_type;
+extern const DeviceType piix3_ide_type, ide_hd_type, ide_cd_type;
 
 #endif

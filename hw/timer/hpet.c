@@ -197,12 +197,12 @@ static uint64_t comparator_mask(const HpetTimer *t)
     return t->config & TN_32BIT ? UINT32_MAX : UINT64_MAX;
 }
 
-/* Wake for the match. */
+/* Wake for the match. A timer without interrupt needs none: every register access catches up. */
 static void set_timer(HpetTimer *t)
 {
     Hpet *s = t->hpet;
 
-    if (!running(s) || !t->armed) {
+    if (!running(s) || !t->armed || !(t->config & TN_ENABLE)) {
         timer_del(&t->timer);
         return;
     }

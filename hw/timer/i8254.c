@@ -518,7 +518,8 @@ static bool i8254_post_load(void *obj, GError **err)
 {
     const I8254 *s = obj;
 
-    if (s->edge_at > INT64_MAX / 4 || s->last_pulse < -MIN_EDGE_NS || s->last_pulse > INT64_MAX / 4) {
+    if (s->edge_at > INT64_MAX / 4 || s->last_pulse < -MIN_EDGE_NS ||
+        s->last_pulse > INT64_MAX / 4) {
         return fail(err, "The saved state of the i8254 is impossible");
     }
     return true;

@@ -1,5 +1,6 @@
 /* ATA disks behind the PIIX3, against ATA/ATAPI-7 and the bus master IDE interface text. */
 #include "ide-fixture.h"
+#include <unistd.h>
 
 #define SECTORS 40000u
 
@@ -555,6 +556,60 @@ static void test_state_in_the_middle(void)
     fixture_free(x.f);
 }
 
+static void test_ide_hd_device(void)
+{
+    IdeFixture x = ide_new();
+    Bus *ide0 = x.ide ? ((Device *)x.ide)->buses->data : NULL;
+    DriveSpec spec = {.id = (char *)"d0", .iface = DRIVE_IF_NONE};
+    const DeviceType *type = device_type_find("ide-hd");
+    GError *err = NULL;
+    int fd = g_file_open_tmp("rhea-ide-XXXXXX", &spec.file, NULL);
+    uint16_t id[256];
+    char s[48];
+
+    if (!type) {
+        type = &ide_hd_type; /* linked without hw/types.c */
+    }
+    g_assert_cmpint(ftruncate(fd, 1 << 20), ==, 0);
+    close(fd);
+    x.f->m->cfg.drives = g_ptr_array_new();
+    g_ptr_array_add(x.f->m->cfg.drives, &spec);
+    Device *dev = device_new(type, x.f->m);
+    g_assert_true(device_set(dev, "drive", "nothing", &err));
+    g_assert_false(device_realize(dev, ide0, &err));
+    g_assert_nonnull(strstr(err->message, "no -drive with id=nothing"));
+    g_clear_error(&err);
+    g_assert_true(device_set(dev, "drive", "d0", &err));
+    g_assert_true(device_set(dev, "serial", "S-1", &err));
+    g_assert_true(device_set(dev, "unit", "0", &err));
+    g_assert_true(device_realize(dev, ide0, &err));
+    g_assert_true(spec.used);
+    ide_enable(&x);
+    outb(x.f, IDE + 6, 0xa0);
+    ide_command(&x, 0xec);
+    ide_status(&x);
+    ide_read_data(&x, id, 512);
+    text(id, 10, 10, s);
+    g_assert_cmpstr(s, ==, "S-1");
+    g_assert_cmpuint(id[60], ==, 2048);
+    /* A second one has no drive left; the place is free again after the first is gone. */
+    Device *two = device_new(type, x.f->m);
+    g_assert_true(device_set(two, "drive", "d0", &err));
+    g_assert_false(device_realize(two, ide0, &err));
+    g_assert_nonnull(strstr(err->message, "in use"));
+    g_clear_error(&err);
+    device_free(two);
+    ide_lba28(&x, 0, 1, 0);
+    outb(x.f, IDE + 7, 0x20);
+    device_free(dev);
+    g_assert_cmphex(ide_status(&x), ==, 0xff);
+    g_ptr_array_unref(x.f->m->cfg.drives);
+    x.f->m->cfg.drives = NULL;
+    unlink(spec.file);
+    g_free(spec.file);
+    fixture_free(x.f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -573,5 +628,6 @@ int main(int argc, char **argv)
     g_test_add_func("/ide/two-drives", test_two_drives);
     g_test_add_func("/ide/reset-while-busy", test_reset_while_busy);
     g_test_add_func("/ide/state-in-the-middle", test_state_in_the_middle);
+    g_test_add_func("/ide/ide-hd-device", test_ide_hd_device);
     return g_test_run();
 }

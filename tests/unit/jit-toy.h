@@ -18,10 +18,10 @@
 enum { TOY_REGS = 12, TOY_VECS = 8, TOY_CC = TOY_REGS, TOY_V0, TOY_GLOBALS = TOY_V0 + TOY_VECS };
 enum {
     TOY_RAM = 1 << 20,
-    TOY_HOLE = 0x80000,    /* page without mapping */
-    TOY_RO = 0x90000,      /* page without write permission */
-    TOY_CODE = 0xa0000,    /* where blocks are fetched from */
-    TOY_IO = 0x200000,     /* a device: reads give the offset's complement */
+    TOY_HOLE = 0x80000, /* page without mapping */
+    TOY_RO = 0x90000,   /* page without write permission */
+    TOY_CODE = 0xa0000, /* where blocks are fetched from */
+    TOY_IO = 0x200000,  /* a device: reads give the offset's complement */
 };
 
 typedef struct ToyCpu {
@@ -35,7 +35,7 @@ typedef struct ToyCpu {
     uint64_t fault_addr;
     uint32_t fault_kind; /* 1 read, 2 write, 3 exec, 4 align, 5 helper */
     uint32_t n_faults;
-    uint32_t runs;     /* get_mode() calls left before the vCPU is stopped */
+    uint32_t runs; /* get_mode() calls left before the vCPU is stopped */
     uint32_t mode;
 } ToyCpu;
 

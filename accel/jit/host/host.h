@@ -25,6 +25,8 @@ void *jit_host_vec_buf(JitCpu *j);
 uint64_t jit_host_expected(JitCpu *j);
 /* Point the jump whose 32-bit displacement is at @rw (executable at @rx) to @target. */
 void jit_host_patch(uint8_t *rw, const uint8_t *rx, const void *target);
+/* Overwrite five bytes at @rw with a jump to @target. */
+void jit_host_put_jump(uint8_t *rw, const uint8_t *rx, const void *target);
 /* Which globals are pinned; fills pinned[]. */
 void jit_host_pins(const JitTarget *t, const JitOpts *o, bool *pinned);
 /* IRVF_* features that the host has (SSE3… AES, CLMUL, SHA). */
@@ -32,7 +34,8 @@ uint32_t jit_host_features(void);
 /* The guest's MXCSR becomes the host's. It stays so until the loop is left; the state gets sticky
  * flags by jit_host_fp_sync(). @fresh: the state alone is right; else only what changed in it. */
 void jit_host_fp_load(JitCpu *j, bool fresh);
-/* Guest sticky flags into the state; on leaving a helper by jump also put the guest's MXCSR back. */
+/* Guest sticky flags into the state; on leaving a helper by jump also put the guest's MXCSR back.
+ */
 void jit_host_fp_sync(JitCpu *j);
 void jit_host_fp_unwind(JitCpu *j, bool host_fp);
 /* Swap in the host's MXCSR, returning the present one; and back. */

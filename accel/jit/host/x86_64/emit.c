@@ -772,7 +772,9 @@ static void emit_count(JitGen *g, const IrInsn *in)
     o = ra_opd(g, in->a, size);
     if (direct) {
         uint32_t opc = 0xf3u << 16 | X0F | (wide ? XW : 0) |
-                       (in->op == IR_CLZ ? 0xbd : in->op == IR_CTZ ? 0xbc : 0xb8);
+                       (in->op == IR_CLZ   ? 0xbd
+                        : in->op == IR_CTZ ? 0xbc
+                                           : 0xb8);
 
         dst = ra_dst(g, in->d, ra_root(g, in->a));
         hf_clobber(g);
@@ -920,6 +922,14 @@ static void emit_movflag(JitGen *g, const IrInsn *in)
     select_cc(g, in, cc, in->a, in->b);
 }
 
+static unsigned skip_insns(JitGen *g, unsigned n)
+{
+    while (n < g->b->n_insns && (g->b->insns[n].op == IR_INSN || g->b->insns[n].op == IR_NOP)) {
+        n++;
+    }
+    return n;
+}
+
 /* FLAGS, mostly followed by the move to the flags global, which is then done, too. */
 static void emit_flags(JitGen *g, const IrInsn *in)
 {
@@ -929,6 +939,7 @@ static void emit_flags(JitGen *g, const IrInsn *in)
     typeof(g->hf) hf;
 
     g->hint = 0;
+    g->pack_at = g->a.p;
     ra_take(g, RAX);
     hf_pack(g, &g->b->flags[in->extra]);
     hf = g->hf;
@@ -945,6 +956,13 @@ static void emit_flags(JitGen *g, const IrInsn *in)
         }
     }
     g->hf = hf;
+    /* Can be jumped over when nothing but a forward jump follows. */
+    unsigned after = skip_insns(g, next - g->b->insns + 1);
+
+    if (!store || after >= g->b->n_insns || g->b->insns[after].op != IR_JMP ||
+        g->a.p - g->pack_at < 5) {
+        g->pack_at = NULL;
+    }
 }
 
 /* ---- branches ---- */
@@ -995,12 +1013,23 @@ static void emit_branch(JitGen *g, const IrInsn *in)
     }
 }
 
-static unsigned skip_insns(JitGen *g, unsigned n)
+/* Leave the block on a condition: the flags are packed only on that way, out of line. */
+static void emit_brexit(JitGen *g, const IrInsn *in)
 {
-    while (n < g->b->n_insns && (g->b->insns[n].op == IR_INSN || g->b->insns[n].op == IR_NOP)) {
-        n++;
+    const IrFlags *f = &g->b->flags[in->extra];
+    ExitRec e = {.pc = in->imm};
+    unsigned cc = hf_cond(g, f, in->cc);
+
+    e.pack = f->kind != IRF_PACKED;
+    e.host_flags = e.pack && hf_is(g, f);
+    e.back = jmp_is_back(g, in);
+    e.direct = jmp_is_direct(g, in);
+    if (e.pack) {
+        ra_unlock_all(g);
+        hf_source(g, f, &e.src);
     }
-    return n;
+    e.cond = x_jcc(&g->a, cc);
+    add_exit(g, e);
 }
 
 /*
@@ -1230,6 +1259,8 @@ static void emit_jmp(JitGen *g, const IrInsn *in)
 
     if (jmp_is_back(g, in)) {
         e.poll = emit_poll(g);
+    } else {
+        e.pack_at = g->pack_at;
     }
     if (e.direct) {
         e.jump = x_jmp(&g->a);
@@ -1278,13 +1309,65 @@ static void emit_exit(JitGen *g, const IrInsn *in)
     g->reachable = false;
 }
 
-/* Stubs of direct jumps, at the block's end. */
+static void store_packed(JitGen *g)
+{
+    x_rm(&g->a, 0x89 | X66, RAX, R14, g->cc_off);
+}
+
+/* The jump at the end of a way out: linkable, or a lookup. */
+static void way_out(JitGen *g, ExitRec *e)
+{
+    if (e->direct) {
+        e->jump = x_jmp(&g->a);
+    } else {
+        const_lookup(g, e->pc);
+        store_pc(g, e->pc);
+        jmp_thunk(g, JIT_EXIT_LOOKUP);
+    }
+}
+
+/* What a conditional exit jumps to. */
+static void cond_stub(JitGen *g, ExitRec *e, JitExit *x)
+{
+    uint8_t *poll[2] = {NULL, NULL};
+
+    x_fix(e->cond, g->a.p);
+    if (x) {
+        x->cond_off = e->pack || !e->back ? e->cond - g->start : 0;
+        x->full_off = g->a.p - g->start;
+    }
+    if (e->pack) {
+        hf_pack_source(g, &e->src, e->host_flags);
+        store_packed(g);
+    }
+    if (e->back) {
+        poll[0] = emit_poll(g);
+    }
+    way_out(g, e);
+    if (!e->back) {
+        return;
+    }
+    if (e->pack && x) { /* for targets that overwrite the flags: poll only */
+        x->lite_off = g->a.p - g->start;
+        poll[1] = emit_poll(g);
+        x->lite_jump_off = x_jmp(&g->a) - g->start;
+        x_fix(poll[1], g->a.p);
+        hf_pack_source(g, &e->src, false);
+        store_packed(g);
+    }
+    x_fix(poll[0], g->a.p);
+    store_pc(g, e->pc);
+    jmp_thunk(g, JIT_EXIT_POLL);
+}
+
+/* Stubs of jumps, at the block's end. */
 static void emit_exit_stubs(JitGen *g, JitBlock *blk)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < g->n_exits; i++) {
         ExitRec *e = &g->exits[i];
+        JitExit *x = e->direct ? &blk->exits[n++] : NULL;
 
         if (e->indirect) {
             x_fix(e->jump, g->a.p);
@@ -1295,29 +1378,42 @@ static void emit_exit_stubs(JitGen *g, JitBlock *blk)
             jmp_thunk(g, JIT_EXIT_POLL);
             continue;
         }
+        if (e->cond) {
+            cond_stub(g, e, x);
+        }
         if (e->poll) {
             x_fix(e->poll, g->a.p);
             store_pc(g, e->pc);
             jmp_thunk(g, JIT_EXIT_POLL);
         }
-        if (e->direct) {
-            JitExit *x = &blk->exits[n++];
-
-            x_fix(e->jump, g->a.p);
-            x->jump_off = e->jump - g->start;
-            x->stub_off = g->a.p - g->start;
-            a8(&g->a, 0xe8);
-            a32(&g->a, (uint32_t)((const uint8_t *)g->j->thunk_link - (g->a.p + g->rx + 4)));
-            x->stub_ret = g->a.p - g->start;
-            x->lookup_off = x->stub_ret;
-            const_lookup(g, e->pc);
-            store_pc(g, e->pc);
-            jmp_thunk(g, JIT_EXIT_LOOKUP);
-            x->pc = e->pc;
-            x->from = blk;
+        if (!x) {
+            continue;
         }
+        if (e->pack_at) {
+            x->pack_off = e->pack_at - g->start;
+        }
+        x_fix(e->jump, g->a.p);
+        x->jump_off = e->jump - g->start;
+        x->stub_off = g->a.p - g->start;
+        a8(&g->a, 0xe8);
+        a32(&g->a, (uint32_t)((const uint8_t *)g->j->thunk_link - (g->a.p + g->rx + 4)));
+        x->stub_ret = g->a.p - g->start;
+        x->lookup_off = x->stub_ret;
+        const_lookup(g, e->pc);
+        store_pc(g, e->pc);
+        jmp_thunk(g, JIT_EXIT_LOOKUP);
+        x->pc = e->pc;
+        x->from = blk;
     }
     blk->n_exits = n;
+}
+
+void jit_host_put_jump(uint8_t *rw, const uint8_t *rx, const void *target)
+{
+    int32_t d = (const uint8_t *)target - (rx + 5);
+
+    rw[0] = 0xe9;
+    memcpy(rw + 1, &d, 4);
 }
 
 void jit_host_patch(uint8_t *rw, const uint8_t *rx, const void *target)
@@ -1406,6 +1502,9 @@ static void emit_insn(JitGen *g, const IrInsn *in)
     case IR_BRFLAG:
         emit_branch(g, in);
         break;
+    case IR_BREXIT:
+        emit_brexit(g, in);
+        break;
     case IR_LABEL:
         emit_label(g, in);
         break;
@@ -1470,6 +1569,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
     g->rx = j->code_rx - j->code_rw;
     g->fail = false;
     g->insn = NULL;
+    g->pack_at = NULL;
     g->cur_mmu = blk->mmu;
     g->cc_off = g->t->globals[g->t->flags_global].off;
     g->n_slow = g->n_exits = g->n_faults = g->n_locs = 0;
@@ -1504,7 +1604,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
         n_direct += g->exits[i].direct;
     }
     /* What stubs need at most. */
-    if (g->a.p + g->n_slow * 80 + g->n_exits * 128 > g->limit) {
+    if (g->a.p + g->n_slow * 80 + g->n_exits * 256 > g->limit) {
         return 0;
     }
     blk->exits = jit_meta_alloc(seg, n_direct * sizeof(JitExit) + 8);

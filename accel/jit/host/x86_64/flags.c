@@ -9,9 +9,8 @@ HfOps hf_ops(JitGen *g, IrVal a, IrVal b)
 {
     uint64_t k;
 
-    return (HfOps){.a = a ? g->v[a].vn : 0,
-                   .b = b ? g->v[b].vn : 0,
-                   .one = b && ra_const(g, b, &k) && k == 1};
+    return (HfOps){
+        .a = a ? g->v[a].vn : 0, .b = b ? g->v[b].vn : 0, .one = b && ra_const(g, b, &k) && k == 1};
 }
 
 void hf_set(JitGen *g, IrFlagKind kind, unsigned size, HfOps o, IrVal result, unsigned good)
@@ -426,4 +425,132 @@ void hf_pack(JitGen *g, const IrFlags *f)
         a8(&g->a, 0x9f);                      /* lahf */
         x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
     }
+}
+
+/* ---- flags of a way out ---- */
+
+bool hf_is(JitGen *g, const IrFlags *f)
+{
+    return hf_match(g, f, JIT_FLAGS_ALL);
+}
+
+static FlagOpd flag_opd(JitGen *g, IrVal v, unsigned size)
+{
+    FlagOpd r = {0};
+
+    if (!v) {
+        return r;
+    }
+    r.is_imm = ra_imm32(g, v, size, &r.imm);
+    if (!r.is_imm) {
+        r.o = ra_opd(g, v, size);
+    }
+    return r;
+}
+
+void hf_source(JitGen *g, const IrFlags *f, FlagSrc *src)
+{
+    typeof(g->hf) hf = g->hf;
+
+    hf_hold(g);
+    *src = (FlagSrc){.kind = f->kind, .size = f->size};
+    src->a = flag_opd(g, f->a, f->kind == IRF_VALUE ? 2 : f->size);
+    src->b = flag_opd(g, f->b, f->size);
+    src->c = flag_opd(g, f->c, 2);
+    g->hf = hf;
+}
+
+static void src_to(JitGen *g, int reg, const FlagOpd *s, unsigned size)
+{
+    if (s->is_imm) {
+        x_mov_ri(&g->a, reg, size == 8 ? (uint64_t)(int64_t)s->imm : (uint32_t)s->imm);
+    } else if (s->o.mem) {
+        if (size <= 2) {
+            x_rm(&g->a, X0F | (size == 1 ? 0xb6 : 0xb7), reg, s->o.reg, s->o.disp);
+        } else {
+            x_load(&g->a, size == 8, reg, s->o.reg, s->o.disp);
+        }
+    } else {
+        x_mov_rr(&g->a, true, reg, s->o.reg);
+    }
+}
+
+static void src_alu(JitGen *g, unsigned op, unsigned size, int reg, const FlagOpd *s)
+{
+    if (s->is_imm) {
+        x_alu_ri(&g->a, op, size, reg, s->imm);
+    } else if (s->o.mem) {
+        x_alu_rm(&g->a, op, size, reg, s->o.reg, s->o.disp);
+    } else {
+        x_alu_rr(&g->a, op, size, reg, s->o.reg);
+    }
+}
+
+static void test_rcx(JitGen *g, unsigned size)
+{
+    x_rr(&g->a, size == 1 ? 0x84 | XB | XRB : 0x85 | x_size(size), RCX, RCX);
+}
+
+static void bit_to_carry(JitGen *g, int reg, unsigned bit)
+{
+    x_rr(&g->a, X0F | 0xba, 4, reg);
+    a8(&g->a, bit);
+}
+
+void hf_pack_source(JitGen *g, const FlagSrc *s, bool ready)
+{
+    unsigned size = s->size;
+
+    if (s->kind == IRF_VALUE) {
+        src_to(g, RAX, &s->a, 2);
+        return;
+    }
+    if (!ready) {
+        src_to(g, RCX, s->kind >= IRF_SHL && s->kind <= IRF_SAR ? &s->b : &s->a, size);
+        switch (s->kind) {
+        case IRF_SUB:
+            src_alu(g, ALU_CMP, size, RCX, &s->b);
+            break;
+        case IRF_LOGIC:
+            test_rcx(g, size);
+            break;
+        case IRF_ADD:
+            src_alu(g, ALU_SUB, size, RCX, &s->b);
+            src_alu(g, ALU_ADD, size, RCX, &s->b);
+            break;
+        case IRF_ADC:
+            src_to(g, RDX, &s->c, 2);
+            src_alu(g, ALU_SUB, size, RCX, &s->b);
+            x_alu_rr(&g->a, ALU_SUB, size, RCX, RDX);
+            bit_to_carry(g, RDX, 0);
+            src_alu(g, ALU_ADC, size, RCX, &s->b);
+            break;
+        case IRF_SBB:
+            src_to(g, RDX, &s->c, 2);
+            bit_to_carry(g, RDX, 0);
+            src_alu(g, ALU_SBB, size, RCX, &s->b);
+            break;
+        case IRF_INC:
+        case IRF_DEC:
+            x_alu_ri(&g->a, s->kind == IRF_INC ? ALU_SUB : ALU_ADD, size, RCX, 1);
+            src_to(g, RDX, &s->c, 2);
+            bit_to_carry(g, RDX, 8);
+            x_rr(&g->a, (size == 1 ? 0xfe : 0xff) | x_size(size), s->kind == IRF_INC ? 0 : 1, RCX);
+            break;
+        case IRF_MUL:
+            test_rcx(g, size);
+            a8(&g->a, 0x9f); /* lahf */
+            src_to(g, RCX, &s->b, size);
+            test_rcx(g, size);
+            x_rr(&g->a, X0F | 0x90 | CC_NE | XB, 0, RAX);
+            a8(&g->a, 0x08); /* or ah, al */
+            a8(&g->a, 0xc4);
+            return;
+        default:
+            x_shift_i(&g->a, s->kind == IRF_SHL ? 4 : s->kind == IRF_SHR ? 5 : 7, size, RCX, 1);
+            break;
+        }
+    }
+    a8(&g->a, 0x9f);                      /* lahf */
+    x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
 }

@@ -18,8 +18,8 @@
 enum {
     G_PINS = 8,
     /* frame, from rsp */
-    G_F_ARGS = 0,     /* third to fifth argument of helpers; expected value of atomics */
-    G_F_OP = 24,      /* JitSlowOp */
+    G_F_ARGS = 0, /* third to fifth argument of helpers; expected value of atomics */
+    G_F_OP = 24,  /* JitSlowOp */
     G_F_SLOTS = 32,
     G_N_SLOTS = 192,
     G_F_VSLOTS = G_F_SLOTS + G_N_SLOTS * 8,
@@ -73,13 +73,30 @@ typedef struct Slow {
     uint32_t fault; /* index of its JitFault */
 } Slow;
 
+/* Operands of flags, in places that stay as they are until the block is left. */
+typedef struct FlagOpd {
+    bool is_imm;
+    int32_t imm;
+    Opd o;
+} FlagOpd;
+typedef struct FlagSrc {
+    uint8_t kind, size;
+    FlagOpd a, b, c;
+} FlagSrc;
+
 typedef struct ExitRec {
-    uint8_t *jump;
+    uint8_t *jump; /* its displacement */
     uint64_t pc;
-    uint8_t *poll; /* jump to the poll stub, or NULL */
-    bool direct;   /* linkable; else only the poll stub */
-    bool indirect; /* jump, poll: stubs that store ind_reg as pc */
+    uint8_t *poll;    /* jump to the poll stub, or NULL */
+    uint8_t *cond;    /* conditional jump to code that packs flags, then jumps */
+    uint8_t *pack_at; /* packing code in line, before the jump */
+    bool direct;      /* linkable; else only the poll stub */
+    bool indirect;    /* jump, poll: stubs that store ind_reg as pc */
+    bool back;        /* a conditional jump backward: polls */
+    bool pack;        /* @src is to be packed… */
+    bool host_flags;  /* …and is in the host's flags when the conditional jump is taken */
     int8_t ind_reg;
+    FlagSrc src;
 } ExitRec;
 
 typedef struct LabelRec {
@@ -97,7 +114,7 @@ struct JitGen {
     bool fail;    /* out of slots or tables */
     unsigned pos; /* of this instruction, + 1 */
     unsigned cur_mmu;
-    uint32_t cc_off; /* of the flags global */
+    uint32_t cc_off;    /* of the flags global */
     const IrInsn *insn; /* last IR_INSN */
     uint16_t hint;      /* JitLive.hint of this instruction */
     Val v[IR_MAX_VALS];
@@ -242,6 +259,12 @@ void hf_set(JitGen *g, IrFlagKind kind, unsigned size, HfOps o, IrVal result, un
 unsigned hf_cond(JitGen *g, const IrFlags *f, IrFlagCond cc);
 /* The same for an integer comparison. */
 unsigned hf_compare(JitGen *g, IrCond cc, IrType t, IrVal a, IrVal b);
+/* Operands of @f as they are now; emits moves only. */
+void hf_source(JitGen *g, const IrFlags *f, FlagSrc *src);
+/* Are the host's flags just @f? */
+bool hf_is(JitGen *g, const IrFlags *f);
+/* At a way out: ax := packed flags of @src (rax, rcx, rdx are free). @ready: the host has them. */
+void hf_pack_source(JitGen *g, const FlagSrc *src, bool ready);
 /* The packed form of @f into ax (the rest of rax is undefined), which the caller has taken. */
 void hf_pack(JitGen *g, const IrFlags *f);
 

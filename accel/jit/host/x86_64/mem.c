@@ -193,8 +193,9 @@ static void emit_qld_vec(JitGen *g, const IrInsn *in)
     emit_probe(g, s, base, disp, in->mem, in->mem & IRM_RMW);
     x_mem(&g->a,
           size == IRM_128 ? 0xf3u << 16 | X0F | 0x6f : /* movdqu */
-              size == IRM_64 ? 0xf3u << 16 | X0F | 0x7e : /* movq */
-                  X66 | X0F | 0x6e,                       /* movd */
+              size == IRM_64 ? 0xf3u << 16 | X0F | 0x7e
+                             :  /* movq */
+              X66 | X0F | 0x6e, /* movd */
           dst, RDX, base, 0, disp);
     s->back = g->a.p;
     ra_done_x(g, in->d, dst);

@@ -308,8 +308,8 @@ uint32_t jit_host_features(void)
 
 bool jit_host_has(uint32_t flags)
 {
-    uint32_t all = IRVF_SSE3 | IRVF_SSSE3 | IRVF_SSE41 | IRVF_SSE42 | IRVF_AES | IRVF_CLMUL |
-                   IRVF_SHA;
+    uint32_t all =
+        IRVF_SSE3 | IRVF_SSSE3 | IRVF_SSE41 | IRVF_SSE42 | IRVF_AES | IRVF_CLMUL | IRVF_SHA;
 
     return !(flags & all & ~jit_host_features());
 }

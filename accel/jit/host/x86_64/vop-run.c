@@ -20,8 +20,8 @@ enum { STUB = 64 };
 static void emit_stub(Asm *a, unsigned vop, IrOp op, IrType t, uint8_t imm)
 {
     uint32_t f = rows[vop].flags;
-    uint32_t opc = (uint32_t)rows[vop].prefix << 16 | (uint32_t)rows[vop].map << 8 |
-                   rows[vop].opcode;
+    uint32_t opc =
+        (uint32_t)rows[vop].prefix << 16 | (uint32_t)rows[vop].map << 8 | rows[vop].opcode;
 
     if ((f & IRVF_REXW_BY_TYPE) && t == IR_I64) {
         opc |= XW;
