@@ -287,8 +287,16 @@ static void start_block(Fdc *s, int64_t off, bool write)
     struct iovec iov = {s->data, SECTOR};
     Drive *d = cur_drive(s);
 
+    uint64_t size = block_size(d->media);
     s->block_busy = true;
-    if (write) {
+    if (off + SECTOR > size && !write) {
+        /* The image is shorter than its disk: the rest reads as zeros. */
+        memset(s->data, 0, SECTOR);
+        iov.iov_len = (uint64_t)off < size ? size - off : 0;
+    }
+    if (!iov.iov_len) {
+        after_block(s, 0);
+    } else if (write) {
         block_write(d->media, off, &iov, 1, after_block, s);
     } else {
         block_read(d->media, off, &iov, 1, after_block, s);
@@ -1150,9 +1158,13 @@ static const Format *format_of(const BlockDev *b, GError **err)
             return &formats[i];
         }
     }
+    /* Boot floppies are often cut behind their last used sector: the smallest usual disk that
+     * holds them. */
+    if (size && size <= (uint64_t)formats[1].kib * 1024) {
+        return size <= (uint64_t)formats[0].kib * 1024 ? &formats[0] : &formats[1];
+    }
     fail(err,
-         "floppy image '%s' has %" G_GUINT64_FORMAT " bytes; it must be 160K, 180K, 320K, "
-         "360K, 720K, 1.2M, 1.44M, 1.68M, 1.72M or 2.88M",
+         "floppy image '%s' has %" G_GUINT64_FORMAT " bytes; the largest floppy disk has 2.88M",
          block_name(b), size);
     return NULL;
 }

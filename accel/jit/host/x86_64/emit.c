@@ -1028,7 +1028,11 @@ static void emit_brexit(JitGen *g, const IrInsn *in)
         ra_unlock_all(g);
         hf_source(g, f, &e.src);
     }
-    e.cond = x_jcc(&g->a, cc);
+    if (!e.pack && !e.back && e.direct) {
+        e.jump = x_jcc(&g->a, cc);
+    } else {
+        e.cond = x_jcc(&g->a, cc);
+    }
     add_exit(g, e);
 }
 
@@ -1262,6 +1266,7 @@ static void emit_jmp(JitGen *g, const IrInsn *in)
     } else {
         e.pack_at = g->pack_at;
     }
+    g->pack_at = NULL;
     if (e.direct) {
         e.jump = x_jmp(&g->a);
     } else {
@@ -1333,7 +1338,7 @@ static void cond_stub(JitGen *g, ExitRec *e, JitExit *x)
 
     x_fix(e->cond, g->a.p);
     if (x) {
-        x->cond_off = e->pack || !e->back ? e->cond - g->start : 0;
+        x->cond_off = e->pack ? e->cond - g->start : 0;
         x->full_off = g->a.p - g->start;
     }
     if (e->pack) {
