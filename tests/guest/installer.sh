@@ -6,7 +6,7 @@ for arch in amd64 i386; do
         initrd=$(scripts/fetch-guest installer-$arch-initrd 2>/dev/null)
     result "$arch files are there" $?
     rhea=$build/rhea-system-${arch/amd64/x86_64}
-    boot_until "$arch installer asks for a language" 150 'Choose the language to be used' -m 1G \
-        -kernel "$kernel" -initrd "$initrd" -append "console=ttyS0 TERM=vt100"
+    boot_until "$arch installer asks for a language" 150 'Choose the language|Select a language' -m 1G \
+        -kernel "$kernel" -initrd "$initrd" -append "console=ttyS0 TERM=linux"
 done
 finish

@@ -15,7 +15,7 @@ typedef struct Rnd {
     IrVal local;
     IrFlags cur;
     unsigned size;
-    bool vectors, branches, atomics, calls;
+    bool vectors, branches, atomics, calls, exits;
 } Rnd;
 
 static uint64_t rnd(Rnd *r)
@@ -514,6 +514,8 @@ static void rnd_call(Rnd *r)
     }
 }
 
+static void rnd_exit(Rnd *r, uint64_t to);
+
 static void rnd_block(IrBlock *b, uint64_t pc, unsigned max, void *arg)
 {
     Rnd *r = arg;
@@ -570,13 +572,86 @@ static void rnd_block(IrBlock *b, uint64_t pc, unsigned max, void *arg)
             add_t(r, IR_I64, r->local);
         }
         rnd_writes(r);
+        if (r->exits && pick(r, 4) == 0) {
+            rnd_exit(r, pc + 0x100001 + i);
+        }
         if (ir_full(b)) {
             break;
         }
     }
+    if (r->exits && pick(r, 2)) {
+        rnd_exit(r, pc + 0x100000);
+    }
     pack(r);
     ir_mov(b, IR_I64, toy_r(0), r->local);
     ir_exit(b, ir_const(b, IR_I64, pc + 0x100));
+}
+
+static bool shift_kind(const IrFlags *f)
+{
+    return f->kind == IRF_SHL || f->kind == IRF_SHR || f->kind == IRF_SAR;
+}
+
+/* A random conditional way out to block @to. */
+static void rnd_exit(Rnd *r, uint64_t to)
+{
+    if (shift_kind(&r->cur)) { /* H is not defined */
+        pack(r);
+    }
+    ir_brexit(r->b, pick(r, 16), &r->cur, to);
+}
+
+static void rnd_body(Rnd *r, uint64_t pc, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        ir_insn(r->b, pc + i, &r->cur);
+        r->b->n_guest++;
+        for (unsigned k = pick(r, 4); k-- > 0;) {
+            if (pick(r, 4) == 0) {
+                rnd_mem(r);
+            } else {
+                rnd_int(r);
+            }
+        }
+        rnd_writes(r);
+    }
+}
+
+enum { NET = 32 };
+
+/* One of NET blocks that jump to each other at random until r11 has been counted down. */
+static void net_block(IrBlock *b, uint64_t pc, unsigned max, void *arg)
+{
+    Rnd *r = arg;
+    uint64_t base = pc & -64ull;
+    IrVal left, old;
+
+    r->b = b;
+    r->s = pc * 0x9e3779b97f4a7c15ull + 777;
+    forget_temps(r);
+    r->cur = (IrFlags){.kind = IRF_PACKED};
+    ir_insn(b, pc, &r->cur);
+    b->n_guest = 1;
+    if ((pc & 63) == 63) {
+        ir_exit(b, ir_const(b, IR_I64, 0x1237f));
+        return;
+    }
+    if (pick(r, 2)) { /* a block that looks at the old flags, or uses memory, first */
+        rnd_body(r, pc + 1, 1);
+        pack(r);
+    }
+    old = ir_lde(b, IR_I64, IRM_64, offsetof(ToyCpu, left));
+    left = ir_sub(b, IR_I64, old, ir_const(b, IR_I64, 1));
+    ir_ste(b, IR_I64, IRM_64, offsetof(ToyCpu, left), left);
+    r->cur = (IrFlags){.kind = IRF_SUB, .size = 8, .a = old, .b = ir_const(b, IR_I64, 1)};
+    ir_brexit(b, IRFC_Z, &r->cur, base + 63);
+    rnd_body(r, pc + 2, pick(r, 3));
+    for (unsigned n = pick(r, 3); n-- > 0;) {
+        rnd_exit(r, base + pick(r, NET));
+        rnd_body(r, pc + 6, pick(r, 2));
+    }
+    pack(r);
+    ir_jmp(b, base + pick(r, NET));
 }
 
 /* ---- comparing ---- */
@@ -706,6 +781,66 @@ static void compare(const char *opts, Rnd *what, unsigned n, uint64_t first)
     g_test_message("%u of %u blocks ended in a fault", faults, n);
     toy_free(&a);
     toy_free(&b);
+}
+
+static unsigned rounds(void);
+
+static void test_exits(void)
+{
+    Rnd r = {.size = 14, .vectors = true, .branches = true, .atomics = true, .calls = true,
+             .exits = true};
+
+    compare("opt-link=off", &r, rounds(), 500001);
+}
+
+/* Blocks linked to each other, run for a while. */
+static void test_net(const char *opts)
+{
+    Toy a, b;
+    Rnd r = {0};
+    unsigned faults = 0, n = rounds() / 2;
+
+    toy_init(&a, "mode=interp");
+    toy_init(&b, opts);
+    toy_emit = net_block;
+    toy_arg = &r;
+    for (uint64_t seed = 1; seed <= n; seed++) {
+        if (g_getenv("JIT_SEED") && seed != strtoul(g_getenv("JIT_SEED"), NULL, 0)) {
+            continue;
+        }
+        set_state(&a, seed);
+        set_state(&b, seed);
+        a.c->pc = b.c->pc = seed * 64;
+        for (unsigned more = 0; more < 3; more++) {
+            a.c->left = b.c->left = 1 + seed * 7 % 97 + more * 50;
+            a.c->pc = b.c->pc = seed * 64 + more;
+            a.c->stop_pc = b.c->stop_pc = 0x1237f;
+            toy_run(&a, 0);
+            toy_run(&b, 0);
+            faults += a.c->n_faults;
+            if (!same_state(&a, &b)) {
+                g_test_message("net %u (%s) differs in pass %u", (unsigned)seed, opts, more);
+                show("interpreter", &a);
+                show("translated", &b);
+                g_assert_not_reached();
+            }
+            if (a.c->n_faults) {
+                break;
+            }
+        }
+    }
+    g_test_message("%u runs ended in a fault", faults);
+    toy_free(&a);
+    toy_free(&b);
+}
+
+static void test_links(void)
+{
+    test_net("");
+    test_net("opt-lazyflags=off");
+    test_net("opt-link=off");
+    test_net("opt-jumpcache=off");
+    test_net("tb-size=2M,max-insns=3");
 }
 
 static unsigned rounds(void)
@@ -935,7 +1070,7 @@ static void test_flags(void)
                                       0x7fffffffffffffff,
                                       0x8000000000000000,
                                       0xffffffffffffffff,
-                                      0x123456789abcdef0};
+                                      0x1237f6789abcdef0};
     Toy t;
 
     toy_init(&t, "");
@@ -982,6 +1117,8 @@ int main(int argc, char **argv)
     g_test_add_func("/jit/random/vectors", test_vectors);
     g_test_add_func("/jit/random/all", test_all);
     g_test_add_func("/jit/random/big", test_big);
+    g_test_add_func("/jit/random/exits", test_exits);
+    g_test_add_func("/jit/random/links", test_links);
     g_test_add_func("/jit/random/options", test_options);
     return g_test_run();
 }
