@@ -106,7 +106,10 @@ static void ferr(void *opaque, int level)
 
 static void power_button(Machine *m)
 {
-    piix4_pm_power_button(((Pc *)m->board)->pm);
+    Pc *pc = m->board;
+    if (pc->pm) {
+        piix4_pm_power_button(pc->pm);
+    }
 }
 
 static void nmi_button(Machine *m)
@@ -359,6 +362,10 @@ static bool create_power_management(Machine *m, Pc *pc, GError **err)
         .sci = pc->isa.irq[PIIX4_SCI_IRQ],
         .ram_size = m->cfg.ram_size,
     };
+    /* Firmware that finds this function makes ACPI tables of its own. */
+    if (m->cfg.no_acpi) {
+        return true;
+    }
     pc->pm = piix4_pm_new(m, i440fx_bus(pc->host), PCI_DEVFN(1, 3), &cfg, err);
     return pc->pm;
 }
@@ -428,7 +435,7 @@ static bool install_tables(Machine *m, Pc *pc, GError **err)
         .threads = m->cfg.threads,
     };
     memcpy(smbios.uuid, m->cfg.uuid, sizeof smbios.uuid);
-    acpi.s4 = piix4_pm_has_s4(pc->pm, &acpi.s4_val);
+    acpi.s4 = pc->pm && piix4_pm_has_s4(pc->pm, &acpi.s4_val);
     pc->fw_cfg = fw_cfg_new(m, err);
     return pc->fw_cfg && fw_cfg_setup_pc(pc->fw_cfg, map, pc->layout.above_4g ? 2 : 1, err) &&
            (m->cfg.no_acpi || acpi_tables_install(pc->fw_cfg, &acpi, err)) &&
