@@ -29,9 +29,10 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 MAIN_OBJ := $(MAIN_SRC:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZERS  := $(FUZZ_SRC:%.c=$(BUILD)/%)
+TOOLS    := $(patsubst $(SRC)/tools/%.c,$(BUILD)/%,$(wildcard $(SRC)/tools/rhea-*.c))
 LINKS    := rhea-system-x86_64 rhea-system-i386
 
-all: $(BUILD)/rhea tests-build
+all: $(BUILD)/rhea $(TOOLS) tests-build
 
 $(CONFIG):
 	@$(SRC)/configure --build-dir=$(BUILD)
@@ -48,6 +49,10 @@ $(BUILD)/%.o: $(SRC)/%.c $(CONFIG)
 	@mkdir -p $(@D)
 	@echo "  CC    $*.c"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(TOOLS): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/librhea.a
+	@echo "  LINK  $@"
+	@$(CC) -o $@ $< $(BUILD)/librhea.a $(LIBS)
 
 tests-build: $(TESTS)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
@@ -78,6 +83,7 @@ format:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/rhea $(DESTDIR)$(PREFIX)/bin/rhea
+	for t in $(TOOLS); do install -m 755 $$t $(DESTDIR)$(PREFIX)/bin/; done
 	for l in $(LINKS); do ln -sf rhea $(DESTDIR)$(PREFIX)/bin/$$l; done
 	install -m 644 $(SRC)/docs/rhea.1 $(DESTDIR)$(PREFIX)/share/man/man1/rhea.1
 
@@ -93,7 +99,7 @@ help:
 	@echo "make install       PREFIX=$(PREFIX) DESTDIR="
 	@echo "make format clean deps"
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TESTS:=.d)
+-include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TOOLS:$(BUILD)/%=$(BUILD)/tools/%.d) $(TESTS:=.d)
 .PHONY: all tests-build fuzz-build deps check check-quick check-style check-long demo bench format \
         install clean help
 .SECONDARY:

@@ -26,6 +26,7 @@ struct BlockDev {
     BlockFile file;
     char *name;
     bool read_only;
+    bool probed_raw; /* nobody said raw: it must not turn into another format */
     GThreadPool *pool;
     GSource *source;
     unsigned in_flight; /* machine lock: requests whose callback has not run */
@@ -86,6 +87,23 @@ static void complete(BlockDev *b, Request *r)
     g_mutex_unlock(&b->lock);
 }
 
+/* A guest that writes another format's header would choose what is read the next time. */
+static bool disguised(const Request *r)
+{
+    uint8_t head[8];
+    size_t n = 0;
+
+    if (r->off != 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < r->n_iov && n < sizeof(head); i++) {
+        size_t k = MIN(sizeof(head) - n, r->iov[i].iov_len);
+        memcpy(head + n, r->iov[i].iov_base, k);
+        n += k;
+    }
+    return strcmp(image_probe(head, n), "raw");
+}
+
 static int run(BlockFile *f, const Request *r)
 {
     switch (r->kind) {
@@ -104,7 +122,14 @@ static void worker(gpointer data, gpointer user)
 {
     Request *r = data;
     BlockDev *b = user;
-    r->ret = run(&b->file, r);
+    if (r->kind == REQ_WRITE && b->probed_raw && disguised(r)) {
+        guest_error("image '%s': the guest writes another format's header to a probed raw image; "
+                    "format=raw allows it",
+                    b->name);
+        r->ret = -EPERM;
+    } else {
+        r->ret = run(&b->file, r);
+    }
     complete(b, r);
 }
 
@@ -233,49 +258,15 @@ static BlockDev *dev_new(const BlockFile *f, const char *name, bool read_only)
     return b;
 }
 
-/* Formats that would be taken for raw data, and their guests for their owners' writers. */
-static const char *foreign_format(const uint8_t *head, size_t len)
-{
-    static const struct {
-        const char *magic, *name;
-    } known[] = {
-        {"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"},
-        {"conectix", "vpc"},  {"QED", "qed"},   {"<<< ", "vdi"},
-    };
-    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
-        size_t n = strlen(known[i].magic);
-        if (len >= n && memcmp(head, known[i].magic, n) == 0) {
-            return known[i].name;
-        }
-    }
-    return NULL;
-}
-
 BlockDev *block_open(const BlockOptions *o, GError **err)
 {
     BlockFile f, top;
-    uint8_t head[16] = {0};
+    bool write = !o->read_only && !o->snapshot;
 
-    if (o->format && strcmp(o->format, "raw")) {
-        fail(err, "image '%s': format %s is not there yet; raw is", o->file, o->format);
+    if (!image_open(&f, o->file, o->format, write ? IMAGE_WRITE : 0, err)) {
         return NULL;
     }
-    if (!raw_open(&f, o->file, o->read_only || o->snapshot, err)) {
-        return NULL;
-    }
-    if (!o->format) {
-        struct iovec iov = {head, MIN(sizeof(head), f.size)};
-        const char *name =
-            f.driver->read(f.file, 0, &iov, 1) ? NULL : foreign_format(head, iov.iov_len);
-        if (name) {
-            f.driver->close(f.file);
-            fail(err,
-                 "image '%s' is of format %s, which is not there yet; format=raw takes it as "
-                 "it is",
-                 o->file, name);
-            return NULL;
-        }
-    }
+    bool guess = !o->format && !strcmp(f.driver->name, "raw");
     if (o->snapshot && !o->read_only) {
         if (!overlay_open(&top, &f, err)) {
             f.driver->close(f.file);
@@ -283,7 +274,9 @@ BlockDev *block_open(const BlockOptions *o, GError **err)
         }
         f = top;
     }
-    return dev_new(&f, o->file, o->read_only);
+    BlockDev *b = dev_new(&f, o->file, o->read_only);
+    b->probed_raw = guess && write;
+    return b;
 }
 
 BlockDev *block_open_memory(const void *data, size_t len, bool read_only)

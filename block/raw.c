@@ -89,6 +89,50 @@ static int raw_discard(void *file, uint64_t off, uint64_t len)
     return -errno;
 }
 
+static int raw_extent(void *file, uint64_t off, uint64_t len, BlockExtent *e)
+{
+    RawFile *f = file;
+
+    *e =
+        (BlockExtent){.len = len, .offset = off, .has_offset = true, .data = true, .present = true};
+    if (f->is_device) {
+        return 0;
+    }
+    off_t data = lseek(f->fd, (off_t)off, SEEK_DATA), end;
+    if (data < 0 && errno != ENXIO) {
+        return 0; /* the file system cannot tell */
+    }
+    if (data < 0 || (uint64_t)data > off) {
+        e->len = data < 0 ? len : MIN(len, (uint64_t)data - off);
+        e->data = false;
+        e->zero = true;
+    } else if ((end = lseek(f->fd, (off_t)off, SEEK_HOLE)) > (off_t)off) {
+        e->len = MIN(len, (uint64_t)end - off);
+    }
+    return 0;
+}
+
+static int raw_write_zeroes(void *file, uint64_t off, uint64_t len)
+{
+    RawFile *f = file;
+    static const uint8_t zeros[65536];
+
+    if (!f->is_device &&
+        fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) == 0) {
+        return 0;
+    }
+    while (len) {
+        struct iovec iov = {(void *)zeros, MIN(len, sizeof(zeros))};
+        int ret = transfer(f->fd, off, &iov, 1, true);
+        if (ret) {
+            return ret;
+        }
+        off += iov.iov_len;
+        len -= iov.iov_len;
+    }
+    return 0;
+}
+
 static void raw_close(void *file)
 {
     RawFile *f = file;
@@ -103,6 +147,8 @@ static const BlockDriver raw_driver = {
     .flush = raw_flush,
     .discard = raw_discard,
     .close = raw_close,
+    .extent = raw_extent,
+    .write_zeroes = raw_write_zeroes,
 };
 
 /* Two programs that write one image destroy it. */
@@ -139,7 +185,7 @@ static bool file_size(int fd, const char *path, RawFile *f, uint64_t *size, GErr
     return true;
 }
 
-bool raw_open(BlockFile *out, const char *path, bool read_only, GError **err)
+static bool open_file(BlockFile *out, const char *path, bool read_only, bool lock, GError **err)
 {
     RawFile *f = g_new0(RawFile, 1);
     uint64_t size = 0;
@@ -154,12 +200,23 @@ bool raw_open(BlockFile *out, const char *path, bool read_only, GError **err)
         }
         return fail(err, "image '%s': %s", path, g_strerror(e));
     }
-    if (!file_size(f->fd, path, f, &size, err) || !lock_image(f->fd, path, read_only, err)) {
+    if (!file_size(f->fd, path, f, &size, err) ||
+        (lock && !lock_image(f->fd, path, read_only, err))) {
         raw_close(f);
         return false;
     }
     *out = (BlockFile){.driver = &raw_driver, .file = f, .size = size};
     return true;
+}
+
+bool raw_open(BlockFile *out, const char *path, bool read_only, GError **err)
+{
+    return open_file(out, path, read_only, true, err);
+}
+
+bool raw_open_unlocked(BlockFile *out, const char *path, GError **err)
+{
+    return open_file(out, path, true, false, err);
 }
 
 /* ---- memory ---- */

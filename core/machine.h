@@ -108,6 +108,10 @@ struct Machine {
     struct MachineLoop *loop;     /* private to core/machine.c */
     struct InputRouter *input;    /* private to ui/input.c; NULL without input devices */
     struct ConsoleList *consoles; /* private to ui/console.c; NULL without displays */
+    struct VncServer *vnc;        /* private to ui/vnc.c; NULL without servers */
+    struct SdlDisplay *sdl;       /* private to ui/sdl.c; NULL without a window */
+    struct Keymap *keymap;        /* of -k; owned by system/displays.c, may be NULL */
+    struct NetList *nets;         /* private to net/net.c; NULL without networks */
 };
 
 /* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */

@@ -3,6 +3,7 @@
 #include "monitor/hmp.h"
 #include "ui/console.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 #include <string.h>
 
 static void cmd_stop(Hmp *h, const HmpArgs *a)
@@ -180,6 +181,37 @@ static void cmd_boot_set(Hmp *h, const HmpArgs *a)
     }
 }
 
+static void set_vnc_password(Hmp *h, const char *password)
+{
+    GError *err = NULL;
+
+    if (!vnc_set_password(h->m, password, &err)) {
+        hmp_error(h, err);
+    }
+}
+
+static void cmd_change(Hmp *h, const HmpArgs *a)
+{
+    const char *password = hmp_text(a, "arg");
+
+    if (strcmp(hmp_text(a, "device"), "vnc") || strcmp(hmp_text(a, "target"), "password")) {
+        hmp_printf(h, "Error: only 'change vnc password PASSWORD' is in this version\n");
+    } else if (!password) {
+        hmp_printf(h, "Error: the new password is missing: change vnc password PASSWORD\n");
+    } else {
+        set_vnc_password(h, password);
+    }
+}
+
+static void cmd_set_password(Hmp *h, const HmpArgs *a)
+{
+    if (strcmp(hmp_text(a, "protocol"), "vnc")) {
+        hmp_printf(h, "Error: there is no protocol '%s'; use vnc\n", hmp_text(a, "protocol"));
+    } else {
+        set_vnc_password(h, hmp_text(a, "password"));
+    }
+}
+
 /* Answered by the dispatcher. */
 static void cmd_help(Hmp *h, const HmpArgs *a)
 {
@@ -211,6 +243,10 @@ const HmpCommand hmp_control_commands[] = {
     {"mouse_set", "index:i", "index", "set which mouse device receives events", cmd_mouse_set},
     {"screendump", "filename:s,head:i?", "filename [head]", "save screen into PPM image",
      cmd_screendump},
+    {"change", "device:s,target:s,arg:s?", "device filename [format]",
+     "change the VNC password: change vnc password PASSWORD", cmd_change},
+    {"set_password", "protocol:s,password:s", "protocol password", "set vnc password",
+     cmd_set_password},
     {"boot_set", "bootdevice:s", "bootdevice", "define new values for the boot device list",
      cmd_boot_set},
     {NULL},

@@ -2,6 +2,7 @@
 #include "chardev/chardev.h"
 #include "core/log.h"
 #include "monitor/hmp.h"
+#include "net/net.h"
 #include <string.h>
 
 static void cmd_chardev_add(Hmp *h, const HmpArgs *a)
@@ -98,10 +99,72 @@ static void cmd_device_del(Hmp *h, const HmpArgs *a)
     hmp_printf(h, "Error: Device '%s' not found\n", id);
 }
 
+static void done(Hmp *h, bool ok, GError *err)
+{
+    if (!ok) {
+        hmp_error(h, err);
+    }
+}
+
+static void cmd_netdev_add(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+    bool ok = net_new_from_opts(h->m, "netdev_add", hmp_text(a, "netdev"), NULL, &err) != NULL;
+
+    done(h, ok, err);
+}
+
+static void cmd_netdev_del(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+    bool ok = net_del(h->m, hmp_text(a, "id"), &err);
+
+    done(h, ok, err);
+}
+
+static void cmd_set_link(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+    bool ok = net_set_link_by_name(h->m, hmp_text(a, "name"), hmp_num(a, "up", 0), &err);
+
+    done(h, ok, err);
+}
+
+/* The back end's id may stand before the rule. */
+static void hostfwd(Hmp *h, const HmpArgs *a,
+                    bool (*fn)(Machine *m, const char *id, const char *rule, GError **err))
+{
+    const char *first = hmp_text(a, "arg1"), *second = hmp_text(a, "arg2");
+    GError *err = NULL;
+    bool ok = fn(h->m, second ? first : NULL, second ? second : first, &err);
+
+    done(h, ok, err);
+}
+
+static void cmd_hostfwd_add(Hmp *h, const HmpArgs *a)
+{
+    hostfwd(h, a, net_user_hostfwd_add);
+}
+
+static void cmd_hostfwd_remove(Hmp *h, const HmpArgs *a)
+{
+    hostfwd(h, a, net_user_hostfwd_remove);
+}
+
 const HmpCommand hmp_device_commands[] = {
     {"device_add", "device:S", "driver[,prop=value][,...]", "add device, like -device",
      cmd_device_add},
     {"device_del", "id:s", "device", "remove device", cmd_device_del},
+    {"netdev_add", "netdev:S", "[user|tap|hubport],id=str[,prop=value][,...]",
+     "add host network device", cmd_netdev_add},
+    {"netdev_del", "id:s", "id", "remove host network device", cmd_netdev_del},
+    {"set_link", "name:s,up:b", "name on|off", "change the link status of a network adapter",
+     cmd_set_link},
+    {"hostfwd_add", "arg1:s,arg2:s?",
+     "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
+     "redirect TCP or UDP connections from host to guest", cmd_hostfwd_add},
+    {"hostfwd_remove", "arg1:s,arg2:s?", "[netdev_id] [tcp|udp]:[hostaddr]:hostport",
+     "remove host-to-guest TCP or UDP redirection", cmd_hostfwd_remove},
     {"chardev-add", "args:S", "args", "add chardev", cmd_chardev_add},
     {"chardev-remove", "id:s", "id", "remove chardev", cmd_chardev_remove},
     {"ringbuf_read", "device:s,size:i", "device size", "read from a ring buffer character device",

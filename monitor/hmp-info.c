@@ -4,7 +4,9 @@
 #include "core/log.h"
 #include "hw/pci/pci.h"
 #include "monitor/hmp.h"
+#include "net/net.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -161,6 +163,11 @@ static void info_chardev(Hmp *h, const HmpArgs *a)
 static void info_mice(Hmp *h, const HmpArgs *a)
 {
     hmp_take(h, input_info(h->m));
+}
+
+static void info_vnc(Hmp *h, const HmpArgs *a)
+{
+    hmp_take(h, vnc_info(h->m));
 }
 
 static void info_kvm(Hmp *h, const HmpArgs *a)
@@ -349,6 +356,16 @@ static void info_pci(Hmp *h, const HmpArgs *a)
     }
 }
 
+static void info_network(Hmp *h, const HmpArgs *a)
+{
+    hmp_take(h, net_info(h->m));
+}
+
+static void info_usernet(Hmp *h, const HmpArgs *a)
+{
+    hmp_take(h, net_user_info(h->m));
+}
+
 const HmpCommand hmp_info_commands[] = {
     {"status", "", NULL, "show the current VM status (running|paused)", info_status},
     {"version", "", NULL, "show the version of the program", info_version},
@@ -363,6 +380,9 @@ const HmpCommand hmp_info_commands[] = {
     {"jit", "", NULL, "show statistics of the translator", info_jit},
     {"chardev", "", NULL, "show the character devices", info_chardev},
     {"mice", "", NULL, "show which guest mouse is receiving events", info_mice},
+    {"vnc", "", NULL, "show the vnc server status", info_vnc},
+    {"network", "", NULL, "show the network state", info_network},
+    {"usernet", "", NULL, "show user network stack connection states", info_usernet},
     {"kvm", "", NULL, "show KVM information", info_kvm},
     {"pic", "", NULL, "show PIC and I/O APIC state", info_pic},
     {"lapic", "apic-id:i?", "[apic-id]", "show local APIC state", info_lapic},

@@ -9,6 +9,7 @@
 #include "monitor/hmp.h"
 #include "ui/console.h"
 #include "ui/input.h"
+#include "ui/vnc.h"
 #include <jansson.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -482,6 +483,20 @@ static json_t *cmd_screendump(QmpCall *c)
     return console_screendump(con, file, &err) ? json_object() : qmp_gerror(c, err);
 }
 
+static json_t *cmd_set_password(QmpCall *c)
+{
+    const char *protocol = need_str(c, "protocol"), *password = need_str(c, "password");
+    GError *err = NULL;
+
+    if (!protocol || !password) {
+        return NULL;
+    }
+    if (strcmp(protocol, "vnc")) {
+        return qmp_error(c, "GenericError", "there is no protocol '%s'; use vnc", protocol);
+    }
+    return vnc_set_password(c->m, password, &err) ? json_object() : qmp_gerror(c, err);
+}
+
 static int find_fd(const char *name)
 {
     for (guint i = 0; qmp.fds && i < qmp.fds->len; i++) {
@@ -589,6 +604,7 @@ static const struct {
     {"device_add", cmd_device_add},
     {"send-key", cmd_send_key},
     {"screendump", cmd_screendump},
+    {"set_password", cmd_set_password},
     {"getfd", cmd_getfd},
     {"closefd", cmd_closefd},
 };

@@ -41,14 +41,14 @@ typedef struct NetPortOps {
 struct NetPort {
     const NetPortOps *ops;
     Machine *m;
-    char *name;      /* id */
-    char *info;      /* what `info network` shows behind the kind */
-    NetPort *peer;   /* or NULL */
-    bool link_down;  /* by set_link */
-    bool receiving;  /* in ops->receive */
-    bool backend;    /* the core owns and frees it */
+    char *name;          /* id */
+    char *info;          /* what `info network` shows behind the kind */
+    NetPort *peer;       /* or NULL */
+    bool link_down;      /* by set_link */
+    bool receiving;      /* in ops->receive */
+    bool backend;        /* the core owns and frees it */
     bool sender_stopped; /* the peer was told to wait */
-    GQueue waiting;  /* of GBytes*: frames for this port */
+    GQueue waiting;      /* of GBytes*: frames for this port */
     uint64_t dropped;
 };
 
@@ -77,7 +77,7 @@ typedef struct NetBackendType {
     NetPort *(*create)(Machine *m, Options *o, GError **err);
     const char *help;
 } NetBackendType;
-extern const NetBackendType net_user_type, net_tap_type, net_socket_type, net_hubport_type;
+extern const NetBackendType net_user_type, net_tap_type, net_hubport_type;
 
 /* What stands after -netdev: "TYPE,id=ID,…". @implied_id is used when there is no id; NULL: the
  * id is a must. Keys the type does not know are errors. */
@@ -91,8 +91,8 @@ NetPort *net_find(Machine *m, const char *name);
 bool net_del(Machine *m, const char *id, GError **err);
 /* All back ends; cards stay without peers. Before machine_free(). */
 void net_cleanup(Machine *m);
-/* A fresh port on hub @n, named @name. */
-NetPort *net_hub_port(Machine *m, uint32_t n, const char *name, GError **err);
+/* A fresh port on hub @n; @netdev (may be NULL): the back end on it. */
+NetPort *net_hub_port(Machine *m, uint32_t n, const char *netdev, GError **err);
 /* "#net000", "#net001"… not in use; caller frees. */
 char *net_auto_name(Machine *m);
 /* Lines of `info network`; caller frees. */

@@ -325,8 +325,8 @@ static bool opt_drive(SystemConfig *c, const char *arg, GError **err)
     }
     d->cdrom = media && !strcmp(media, "cdrom");
     d->index = index != UINT64_MAX ? (int)index : unit != UINT64_MAX ? (int)(bus * 2 + unit) : -1;
-    if (ok && d->format && strcmp(d->format, "raw")) {
-        ok = fail(err, "-drive: format=%s is not supported yet; only raw images are", d->format);
+    if (ok && d->format && strcmp(d->format, "raw") && strcmp(d->format, "qcow2")) {
+        ok = fail(err, "-drive: format=%s is not supported; raw and qcow2 are", d->format);
     }
     for (unsigned i = 0; i < 5; i++) {
         static const char *const tuning[] = {"cache", "aio", "discard", "detect-zeroes", "werror"};
@@ -347,25 +347,10 @@ static bool opt_nographic(SystemConfig *c, const char *arg, GError **err)
     return true;
 }
 
-static bool opt_display(SystemConfig *c, const char *arg, GError **err)
+static bool opt_sdl(SystemConfig *c, const char *arg, GError **err)
 {
-    if (strcmp(arg, "none") && strcmp(arg, "help")) {
-        return fail(err,
-                    "-display %s: there is no such display in this version; use -display none "
-                    "or -nographic",
-                    arg);
-    }
-    if (!strcmp(arg, "help")) {
-        puts("Displays:\nnone");
-        exit(0);
-    }
-    set_text(&c->display, arg);
+    set_text(&c->display, "sdl");
     return true;
-}
-
-static bool opt_no_display(SystemConfig *c, const char *arg, GError **err)
-{
-    return fail(err, "windows and VNC are not in this version; use -display none or -nographic");
 }
 
 static bool opt_vga(SystemConfig *c, const char *arg, GError **err)
@@ -380,13 +365,15 @@ static bool opt_vga(SystemConfig *c, const char *arg, GError **err)
     return true;
 }
 
-static bool opt_net(SystemConfig *c, const char *arg, GError **err)
-{
-    if (strcmp(arg, "none")) {
-        return fail(err, "networks are not in this version: '%s'; use -nic none", arg);
+#define NET_OPTION(fn, kind)                                                                       \
+    static bool fn(SystemConfig *c, const char *arg, GError **err)                                 \
+    {                                                                                              \
+        g_ptr_array_add(c->nets, g_strconcat(kind " ", arg, NULL));                                \
+        return true;                                                                               \
     }
-    return true;
-}
+NET_OPTION(opt_net, "net")
+NET_OPTION(opt_netdev, "netdev")
+NET_OPTION(opt_nic, "nic")
 
 static bool opt_smbios(SystemConfig *c, const char *arg, GError **err)
 {
@@ -469,7 +456,7 @@ static const CmdOption options[] = {
     {"cdrom", "FILE", CALL, 0, opt_cdrom, "CD image"},
     {"fda", "FILE", CALL, 0, opt_fda, "floppy image; -fdb the second"},
     {"fdb", "FILE", CALL, 0, opt_fdb, NULL},
-    {"drive", "file=F,if=I,index=N,media=M,format=raw", CALL, 0, opt_drive, "a drive"},
+    {"drive", "file=F,if=I,index=N,media=M,format=raw|qcow2", CALL, 0, opt_drive, "a drive"},
     {"boot", "[order=]abcdn[,once=D][,menu=on]", CALL, 0, opt_boot, "boot devices in order"},
     {"kernel", "FILE", CALL, 0, opt_kernel, "boot this Linux, Multiboot or PVH kernel"},
     {"initrd", "FILE", CALL, 0, opt_initrd, "its initial ram disk (Multiboot: modules)"},
@@ -488,17 +475,20 @@ static const CmdOption options[] = {
     {"nodefaults", NULL, FLAG, OFF(nodefaults), NULL, "no default devices"},
     {"no-user-config", NULL, IGNORE, 0, NULL, NULL},
     {"vga", "std|none", CALL, 0, opt_vga, "graphics adapter"},
-    {"display", "none", CALL, 0, opt_display, "the display"},
+    {"display", "sdl|vnc=SPEC|none", TEXT, OFF(display), NULL, "the display; 'help' lists all"},
     {"nographic", NULL, CALL, 0, opt_nographic,
      "no display; serial port and monitor on the terminal"},
-    {"vnc", "SPEC", CALL, 0, opt_no_display, NULL},
-    {"sdl", NULL, CALL, 0, opt_no_display, NULL},
-    {"full-screen", NULL, CALL, 0, opt_no_display, NULL},
-    {"k", "LANGUAGE", IGNORE, 0, NULL, NULL},
+    {"vnc", "[HOST]:N|unix:PATH[,password=on]", LIST, OFF(vncs), NULL, "a VNC server"},
+    {"sdl", NULL, CALL, 0, opt_sdl, NULL},
+    {"full-screen", NULL, FLAG, OFF(full_screen), NULL,
+     "start with the window over all the screen"},
+    {"k", "LAYOUT", TEXT, OFF(keyboard), NULL, "keyboard of VNC clients: de, fr, en-gb …"},
     {"usb", NULL, IGNORE, 0, NULL, NULL},
-    {"net", "none", CALL, 0, opt_net, NULL},
-    {"nic", "none", CALL, 0, opt_net, "network"},
-    {"netdev", "SPEC", CALL, 0, opt_net, NULL},
+    {"net", "SPEC", CALL, 0, opt_net, NULL},
+    {"nic", "SPEC", CALL, 0, opt_nic,
+     "network card and back end: user[,model=M][,mac=A][,hostfwd=…], tap,…, none"},
+    {"netdev", "SPEC", CALL, 0, opt_netdev,
+     "network back end: user,id=ID[,hostfwd=…][,tftp=DIR], tap,id=ID[,ifname=N]"},
     {"chardev", "BACKEND,id=ID[,OPT=V]", LIST, OFF(chardevs), NULL, "a character back end"},
     {"serial", "DEV", LIST, OFF(serials), NULL,
      "serial port: stdio, pty, file:F, unix:P, tcp:…, mon:DEV"},
@@ -632,7 +622,7 @@ void config_init(SystemConfig *c)
 {
     GPtrArray **lists[] = {&c->accels,   &c->serials,  &c->parallels, &c->monitors,  &c->qmps,
                            &c->chardevs, &c->mons,     &c->devices,   &c->debugcons, &c->globals,
-                           &c->traces,   &c->m.smbios, &c->m.fw_cfg};
+                           &c->traces,   &c->m.smbios, &c->m.fw_cfg,  &c->vncs,      &c->nets};
     memset(c, 0, sizeof *c);
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(g_free);
@@ -644,14 +634,15 @@ void config_init(SystemConfig *c)
 
 void config_free(SystemConfig *c)
 {
-    GPtrArray *lists[] = {c->accels,   c->serials,  c->parallels, c->monitors,  c->qmps,
-                          c->chardevs, c->mons,     c->devices,   c->debugcons, c->globals,
-                          c->traces,   c->m.smbios, c->m.fw_cfg,  c->m.drives};
+    GPtrArray *lists[] = {c->accels,    c->serials,  c->parallels, c->monitors,
+                          c->qmps,      c->chardevs, c->mons,      c->devices,
+                          c->debugcons, c->globals,  c->traces,    c->m.smbios,
+                          c->m.fw_cfg,  c->m.drives, c->vncs,      c->nets};
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], true);
     }
-    char *texts[] = {c->machine,  c->arch,    c->pidfile, c->runas,        c->gdb,   c->log_items,
-                     c->log_file, c->display, c->vga,     c->firmware_dir, c->loadvm};
+    char *texts[] = {c->machine,  c->arch,    c->pidfile, c->runas,        c->gdb,    c->log_items,
+                     c->log_file, c->display, c->vga,     c->firmware_dir, c->loadvm, c->keyboard};
     for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
     }

@@ -11,7 +11,9 @@
 #include "monitor/monitor.h"
 #include "system/daemon.h"
 #include "system/devices.h"
+#include "system/displays.h"
 #include "system/gdbstub.h"
+#include "system/network.h"
 #include "system/sysconfig.h"
 #include "system/terminals.h"
 #include "target/x86/x86.h"
@@ -111,7 +113,8 @@ static bool show_help(const SystemConfig *c)
         log_parse("help", &mask, &e);
         puts(e ? e->message : "");
     } else {
-        return terminals_show_help(c) || devices_show_help(c);
+        return terminals_show_help(c) || devices_show_help(c) || displays_show_help(c) ||
+               network_show_help(c);
     }
     return true;
 }
@@ -189,10 +192,13 @@ static Machine *build(SystemConfig *c, GError **err)
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !devices_create(m, c, err) ||
-        !terminals_attach(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
+    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !network_create(m, c, err) ||
+        !devices_create(m, c, err) || !network_check(m, c, err) || !terminals_attach(m, c, err) ||
+        !displays_open(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
+        displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();
+        network_cleanup(m);
         machine_free(m);
         return NULL;
     }
@@ -238,8 +244,12 @@ int main(int argc, char **argv)
         Machine *m = build(&c, &err);
         if (m) {
             status = run(m, &c);
+            machine_lock();
+            displays_close(m);
+            machine_unlock();
             monitor_cleanup();
             gdbstub_cleanup();
+            network_cleanup(m);
             machine_free(m);
         }
         chardev_cleanup();

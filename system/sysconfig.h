@@ -15,9 +15,12 @@ typedef struct SystemConfig {
     GPtrArray *accels;   /* char*: "jit", "kvm,opt=…", in order of preference */
     MachineConfig m;
     GPtrArray *serials, *parallels, *monitors, *qmps, *chardevs, *mons, *devices, *debugcons,
-        *globals, *traces; /* char*, as typed */
-    bool nodefaults, paused, daemonize, no_reboot, no_shutdown, enable_kvm, gdb_default;
-    char *pidfile, *runas, *gdb, *log_items, *log_file, *display, *vga, *firmware_dir, *loadvm;
+        *globals, *traces, *vncs,
+        *nets; /* char*, as typed; nets: "net SPEC", "netdev SPEC", "nic SPEC" */
+    bool nodefaults, paused, daemonize, no_reboot, no_shutdown, enable_kvm, gdb_default,
+        full_screen;
+    char *pidfile, *runas, *gdb, *log_items, *log_file, *display, *vga, *firmware_dir, *loadvm,
+        *keyboard;
 } SystemConfig;
 
 typedef enum { CMDLINE_RUN, CMDLINE_EXIT, CMDLINE_ERROR } CmdlineResult;

@@ -22,9 +22,9 @@ struct Keymap {
 static const struct {
     const char *name, *layout, *variant;
 } aliases[] = {
-    {"en-us", "us", ""}, {"en-gb", "gb", ""}, {"de-ch", "ch", ""},   {"fr-ch", "ch", "fr"},
-    {"fr-be", "be", ""}, {"nl-be", "be", ""}, {"fr-ca", "ca", ""},   {"pt-br", "br", ""},
-    {"da", "dk", ""},    {"sv", "se", ""},    {"ja", "jp", ""},      {"sl", "si", ""},
+    {"en-us", "us", ""}, {"en-gb", "gb", ""},    {"de-ch", "ch", ""}, {"fr-ch", "ch", "fr"},
+    {"fr-be", "be", ""}, {"nl-be", "be", ""},    {"fr-ca", "ca", ""}, {"pt-br", "br", ""},
+    {"da", "dk", ""},    {"sv", "se", ""},       {"ja", "jp", ""},    {"sl", "si", ""},
     {"et", "ee", ""},    {"bepo", "fr", "bepo"}, {"ar", "ara", ""},
 };
 

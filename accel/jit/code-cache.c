@@ -99,7 +99,7 @@ void *jit_meta_alloc(JitSegment *s, size_t size)
 {
     void *p;
 
-    size = (size + 15) & ~(size_t)15;
+    size = (size + 7) & ~(size_t)7;
     if (s->meta_used + size > s->meta_size) {
         return NULL;
     }
@@ -250,7 +250,7 @@ void jit_block_invalidate(JitCpu *j, JitBlock *b)
     }
     b->in = NULL;
     for (unsigned i = 0; i < b->n_exits; i++) {
-        JitExit *e = &b->exits[i], **in;
+        JitExit *e = &jit_exits(b)[i], **in;
 
         if (!e->to) {
             continue;
@@ -311,8 +311,8 @@ static void evict_segment(JitCpu *j, JitSegment *s)
         JitBlock *b = g_ptr_array_index(s->blocks, i);
 
         jit_block_invalidate(j, b);
-        if (b->code) {
-            ir_code_free(b->code);
+        if (!b->host_size) {
+            ir_code_free(*jit_code(b));
         }
     }
     g_ptr_array_set_size(s->blocks, 0);
@@ -407,6 +407,11 @@ static void decode_block(JitCpu *j, uint64_t pc, uint64_t mode, unsigned max)
     }
 }
 
+void jit_decode(JitCpu *j, uint64_t pc, uint64_t mode, unsigned max)
+{
+    decode(j, pc, mode, max);
+}
+
 static void log_block(JitCpu *j, const JitBlock *b)
 {
     if (log_on(LOG_IN_ASM)) {
@@ -461,7 +466,8 @@ static void fill_block(JitCpu *j, JitBlock *b, bool one_shot)
         .kills_flags = jit_kills_flags(ir),
     };
     for (unsigned i = 0; i < 2; i++) {
-        b->ram_page[i] = i < j->n_block_pages ? j->block_page[i].ram_page : UINT64_MAX;
+        b->ram_page[i] =
+            i < j->n_block_pages && j->block_page[i].host ? j->block_page[i].ram_page : JIT_NO_PAGE;
     }
     /* Bytes that were looked at but belong to no instruction of it do not count. */
     if (b->n_pages == 2 && b->page_off + b->guest_bytes <= MEM_PAGE_SIZE) {
@@ -478,17 +484,20 @@ static JitBlock *emit_block(JitCpu *j, bool one_shot)
         JitBlock *b;
         long n = 0;
 
-        s->meta_used = (s->meta_used + 63) & ~(size_t)63;
         b = jit_meta_alloc(s, sizeof *b);
 
         g_assert(tries < 3);
         if (b) {
             fill_block(j, b, one_shot);
             if (j->o->run_mode == JIT_MODE_INTERP) {
-                b->code = ir_code_new(j->ir);
+                struct IrCode **code = jit_meta_alloc(s, sizeof *code);
+
                 b->host = s->p + (j->code_rx - j->code_rw);
                 n = 16; /* an address of its own */
-                n = s->p + n > s->end ? 0 : n;
+                n = s->p + n > s->end || !code ? 0 : n;
+                if (n) {
+                    *code = ir_code_new(j->ir);
+                }
             } else {
                 n = jit_host_emit(j, j->gen, j->ir, b, s, s->p, s->end - s->p);
             }
@@ -498,9 +507,6 @@ static JitBlock *emit_block(JitCpu *j, bool one_shot)
             s->p = MIN(s->p, s->end);
             g_ptr_array_add(s->blocks, b);
             return b;
-        }
-        if (b && b->code) {
-            ir_code_free(b->code);
         }
         s->meta_used = used;
         if (n < 0) {
@@ -580,7 +586,6 @@ JitBlock *jit_block_get(JitCpu *j, uint64_t pc, uint64_t mode, bool one_step)
 
         for (JitBlock *b = *hash_slot(j, pc, mode, ram_page); b; b = b->hash_next) {
             j->got_global = global;
-            j->bytes_done++; /* DEBUG */
             if (b->pc == pc && b->mode == mode && b->ram_page[0] == ram_page &&
                 second_page_ok(j, b, lin, mmu)) {
                 if (j->single && b->n_guest > 1) {
@@ -616,26 +621,25 @@ void *jit_link(VCpu *cpu, const void *stub_ret)
 
     g_assert(b);
     for (unsigned i = 0; i < b->n_exits; i++) {
-        if (b->host + b->exits[i].stub_ret == (const uint8_t *)stub_ret) {
-            e = &b->exits[i];
+        if (b->host + jit_exits(b)[i].stub_off + 5 == (const uint8_t *)stub_ret) {
+            e = &jit_exits(b)[i];
         }
     }
     g_assert(e);
-    pc = e->pc;
-    if (b->one_shot || __atomic_load_n(&j->view_changed, __ATOMIC_RELAXED)) {
+    pc = b->pc + (int64_t)e->pc_delta;
+    if (b->one_shot || j->o->run_mode == JIT_MODE_CHECK ||
+        __atomic_load_n(&j->view_changed, __ATOMIC_RELAXED)) {
         goto dispatch;
     }
     to = jit_block_get(j, pc, b->mode, false);
-    if (to->is_break || to->code) {
+    if (to->is_break || !to->host_size) {
         goto dispatch;
     }
     if (evictions == j->evictions && !b->dead && !e->to && !to->one_shot) {
         if (to->n_pages == 1 && to->ram_page[0] == b->ram_page[0]) {
             link_exit(j, e, to);
         } else {
-            /* The target's second page may be mapped anew: look it up each time. */
-            patch(j, b, e->jump_off, b->host + e->lookup_off);
-            jit_jump_cache_put(j, pc, to);
+            /* The target's second page may be mapped anew: looked up each time, here. */
             j->st.link_refused++;
         }
     }
@@ -651,7 +655,7 @@ void jit_jump_cache_put(JitCpu *j, uint64_t pc, JitBlock *b)
     int64_t top = (int64_t)pc >> 47;
 
     /* Only canonical addresses: the tag's upper bits hold the context. */
-    if (!b->one_shot && !b->is_break && !b->code && !b->dead && (top == 0 || top == -1)) {
+    if (!b->one_shot && !b->is_break && b->host_size && !b->dead && (top == 0 || top == -1)) {
         if (!j->got_global) {
             if (j->n_jc_local == JIT_JC_LOCAL) {
                 jit_fetch_flush(j);

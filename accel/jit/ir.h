@@ -208,9 +208,9 @@ typedef struct IrHelper {
     X(SETFLAG, 1, 0, IRO_P) /* d (I32) = 0 or 1: flag condition cc of IrFlags number extra */      \
     X(MOVFLAG, 1, 2, IRO_P) /* d = cc of IrFlags number extra ? a : b */                           \
     X(BRFLAG, 0, 0, IRO_E)  /* to label imm if cc of IrFlags number extra */                       \
-    X(BREXIT, 0, 0, IRO_E)  /* leave the block for guest pc imm if cc of IrFlags number extra, which  \
-                               are packed into the flags global on that way; linkable as JMP.       \
-                               Temporaries stay alive on the other way */                           \
+    X(BREXIT, 0, 0, IRO_E)  /* leave the block for guest pc imm if cc of IrFlags number extra,     \
+                               which  are packed into the flags global on that way; linkable as    \
+                               JMP.  Temporaries stay alive on the other way */                    \
     X(LDE, 1, 0, IRO_S)     /* load environment field at offset imm; mem: IRM_8…128|SIGN */      \
     X(STE, 0, 1, IRO_S)     /* must not name a global's storage */                                 \
     X(QLD, 1, 1, IRO_M)     /* d = guest memory at address a; mem */                               \

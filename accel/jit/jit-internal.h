@@ -76,18 +76,19 @@ static inline JitJumpEntry *jit_jump_cache(VCpu *cpu)
 /* Where a value is at a fault: base + (index << scale) + disp. */
 enum { JIT_LOC_NONE, JIT_LOC_ENV64, JIT_LOC_ENV32, JIT_LOC_SLOT, JIT_LOC_SAVED };
 typedef struct JitLoc {
-    uint8_t base_kind, index_kind, scale, pad;
-    int32_t base, index; /* env offset, slot's frame offset, host register */
+    uint8_t kinds; /* of base | of index << 4 */
+    uint8_t scale;
+    uint16_t base, index; /* env offset, slot's frame offset, host register */
     int64_t disp;
-} JitLoc;
+} __attribute__((packed)) JitLoc;
 
 typedef struct JitFault {
-    uint32_t host_off; /* return address of the call, from the block's start */
-    int32_t pc_delta;  /* guest pc - block's pc */
+    uint16_t host_off; /* return address of the call, from the block's start */
+    uint16_t pc_delta; /* guest pc - block's pc */
+    uint16_t locs;     /* index of the first */
     uint8_t kind, size;
-    uint8_t host_fp; /* the call runs with the host's MXCSR */
     uint8_t n_locs;
-    uint32_t locs; /* index of the first */
+    uint8_t host_fp; /* the call runs with the host's MXCSR */
 } JitFault;
 
 /* ---- blocks ---- */
@@ -98,46 +99,59 @@ typedef struct JitBlock JitBlock;
  * overwrites them first does not need: then the jump before that code is pointed elsewhere.
  */
 typedef struct JitExit {
-    uint32_t jump_off;   /* of the 32-bit displacement of the jump to patch */
-    uint32_t stub_ret;   /* return address of the stub's call: identifies the exit */
-    uint32_t stub_off;   /* what an unlinked jump goes to */
-    uint32_t lookup_off; /* what a jump that may not be linked goes to */
-    uint32_t cond_off;   /* of the displacement of the conditional jump to full_off; 0: none */
-    uint32_t full_off;
-    uint32_t lite_off;      /* way without packing, for a target that needs a poll; 0: straight */
-    uint32_t lite_jump_off; /* the jump at its end */
-    uint32_t pack_off;      /* packing code that can be jumped over by overwriting it; 0: none */
-    uint8_t pack_bytes[5];  /* what stood there */
+    /* offsets from the block's host code */
+    uint16_t jump_off; /* of the 32-bit displacement of the jump to patch */
+    uint16_t stub_off; /* call of the link thunk that an unlinked jump goes to */
+    uint16_t cond_off; /* of the displacement of the conditional jump to full_off; 0: none */
+    uint16_t full_off;
+    uint16_t lite_off;      /* way without packing, for a target that needs a poll; 0: straight */
+    uint16_t lite_jump_off; /* the jump at its end */
+    uint16_t pack_off;      /* packing code that can be jumped over by overwriting it; 0: none */
     bool packing_skipped;
-    uint64_t pc;
+    uint8_t pack_bytes[5]; /* what stood there */
+    int32_t pc_delta;      /* target's pc - block's pc */
     JitBlock *from, *to;
     struct JitExit *next_in; /* of to->in */
 } JitExit;
 
 struct JitBlock {
-    /* what lookups read: one cache line */
     uint64_t pc, mode;
     JitBlock *hash_next;
     uint8_t *host;        /* executable address */
-    uint64_t ram_page[2]; /* (ram_index + offset) >> 12 */
+    uint32_t ram_page[2]; /* (ram_index + offset) >> 12; JIT_NO_PAGE: not RAM */
+    uint16_t host_size;
     uint16_t guest_bytes, n_guest;
-    uint16_t page_off; /* of the first byte in its page */
-    uint8_t n_pages;   /* 1 or 2 */
-    uint8_t mmu;       /* of fetch and ordinary data */
-    bool dead;         /* invalidated: in no table any more */
-    bool one_shot;     /* never entered in a table */
-    bool is_break;     /* stands on a breakpoint */
-    bool kills_flags;  /* jit_kills_flags() */
-    uint16_t n_exits, n_faults;
-    /* the rest */
-    uint32_t host_size;
+    uint16_t page_off;    /* of the first byte in its page */
+    uint8_t n_pages : 2;  /* 1 or 2 */
+    uint8_t mmu : 3;      /* of fetch and ordinary data */
+    bool dead : 1;        /* invalidated: in no table any more */
+    bool one_shot : 1;    /* never entered in a table */
+    bool is_break : 1;    /* stands on a breakpoint */
+    bool kills_flags : 1; /* jit_kills_flags() */
+    uint8_t n_exits;
+    uint16_t n_faults;
     JitBlock *page_next[2]; /* in JitCodePage.blocks, by which of the pages */
     JitExit *in;            /* exits linked to this block */
-    JitExit *exits;
-    JitFault *faults;
-    JitLoc *locs;
-    struct IrCode *code; /* mode=interp */
+    /* n_exits JitExit, n_faults JitFault and the JitLoc's follow; or a pointer to the IrCode when
+     * host_size is 0 (mode=interp) */
 };
+#define JIT_NO_PAGE UINT32_MAX
+static inline JitExit *jit_exits(const JitBlock *b)
+{
+    return (JitExit *)(b + 1);
+}
+static inline JitFault *jit_faults(const JitBlock *b)
+{
+    return (JitFault *)(jit_exits(b) + b->n_exits);
+}
+static inline JitLoc *jit_locs(const JitBlock *b)
+{
+    return (JitLoc *)(jit_faults(b) + b->n_faults);
+}
+static inline struct IrCode **jit_code(const JitBlock *b)
+{
+    return (struct IrCode **)(b + 1);
+}
 
 /* A RAM page that blocks were translated from. */
 typedef struct JitCodePage {
@@ -332,9 +346,10 @@ typedef struct JitCpu {
     uint64_t break_pc, break_hash;
     bool attached;  /* view and listener exist */
     jmp_buf unwind; /* of the loop */
+    struct JitCheck *check;
+    bool checking; /* the interpreter runs ahead: stores are taken back, devices refused */
     IrBlock *ir;
     JitGen *gen;
-    uint64_t bytes_done;
 } JitCpu;
 
 struct JitMachine {
@@ -462,6 +477,15 @@ void jit_interp_free(JitCpu *j);
 uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm, void *d,
                      const void *a, const void *b, uint64_t i);
 void jit_vop_free(JitMachine *m);
+
+/* ---- check.c ---- */
+/* Run the block's translation, comparing it with the interpreter where that can be done. */
+unsigned jit_check_enter(JitCpu *j, JitBlock *b);
+void jit_check_free(JitCpu *j);
+/* The interpreter is about to store; @code: onto translated code. */
+void jit_check_store(JitCpu *j, uint8_t *host, unsigned size, bool code);
+/* Decode into j->ir (code-cache.c). */
+void jit_decode(JitCpu *j, uint64_t pc, uint64_t mode, unsigned max);
 
 /* ---- stats ---- */
 char *jit_info(Machine *m);

@@ -124,8 +124,13 @@ static void use_until(Pass *p, IrVal v, unsigned until)
 static void use_flags(Pass *p, const IrInsn *in)
 {
     const IrFlags *f = &p->b->flags[in->extra];
-    unsigned need = in->op == IR_FLAGS || in->op == IR_BREXIT ? JIT_FLAGS_ALL : jit_flagcond_need(in->cc);
+    unsigned need =
+        in->op == IR_FLAGS || in->op == IR_BREXIT ? JIT_FLAGS_ALL : jit_flagcond_need(in->cc);
     unsigned uses = jit_flag_uses(f->kind, need);
+
+    if (in->op == IR_BREXIT) { /* the condition may be had from other operands than all flags */
+        uses |= jit_flag_uses(f->kind, jit_flagcond_need(in->cc));
+    }
 
     if (f->kind == IRF_PACKED) {
         use(p, ir_global(p->b->target->flags_global));

@@ -11,7 +11,6 @@
 #include "core/log.h"
 #include "core/option.h"
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -24,7 +23,7 @@ static bool parse_opts(JitOpts *o, const char *text, GError **err)
     const char *v;
     bool ok;
 
-    *o = (JitOpts){.run_mode = JIT_MODE_JIT, .tb_size = 32 << 20, .max_insns = 256};
+    *o = (JitOpts){.run_mode = JIT_MODE_JIT, .tb_size = 12 << 20, .max_insns = 256};
 #define X(n, d) o->n = true;
     JIT_OPTS(X)
 #undef X
@@ -143,12 +142,6 @@ static void jit_vcpu_fini(VCpu *cpu)
     if (!j) {
         return;
     }
-    if (g_getenv("JIT_STATS")) { /* DEBUG */
-        fprintf(stderr, "chain %lu/%lu\n", j->bytes_done, j->st.lookups);
-#define X(n, d) fprintf(stderr, "%12lu %s\n", j->st.n, d);
-        JIT_STATS(X)
-#undef X
-    }
     if (j->attached) {
         mem_space_del_listener(j->m->m->memory, &j->listener);
         mem_view_put(j->view);
@@ -156,6 +149,7 @@ static void jit_vcpu_fini(VCpu *cpu)
     jit_cache_fini(j);
     jit_tlb_fini(j);
     jit_interp_free(j);
+    jit_check_free(j);
     g_free(j);
     cpu->accel_data = NULL;
 }
@@ -233,8 +227,8 @@ static uint64_t loc_part(JitCpu *j, unsigned kind, int32_t where)
 
 static uint64_t loc_value(JitCpu *j, const JitLoc *l)
 {
-    return loc_part(j, l->base_kind, l->base) + (loc_part(j, l->index_kind, l->index) << l->scale) +
-           (uint64_t)l->disp;
+    return loc_part(j, l->kinds & 15, l->base) +
+           (loc_part(j, l->kinds >> 4, l->index) << l->scale) + (uint64_t)l->disp;
 }
 
 static const JitFault *find_fault(const JitBlock *b, const void *site)
@@ -242,8 +236,8 @@ static const JitFault *find_fault(const JitBlock *b, const void *site)
     uint32_t off = (const uint8_t *)site - b->host;
 
     for (unsigned i = 0; i < b->n_faults; i++) {
-        if (b->faults[i].host_off == off) {
-            return &b->faults[i];
+        if (jit_faults(b)[i].host_off == off) {
+            return &jit_faults(b)[i];
         }
     }
     return NULL;
@@ -273,7 +267,7 @@ bool jit_current_pc(JitCpu *j, uint64_t *pc, JitBlock **block)
     if (!f) {
         return false;
     }
-    *pc = (*block)->pc + (int64_t)f->pc_delta;
+    *pc = (*block)->pc + f->pc_delta;
     return true;
 }
 
@@ -298,12 +292,12 @@ void jit_restore(JitCpu *j)
         uint32_t packed;
 
         for (unsigned i = 0; i < f->n_locs; i++) {
-            v[i] = loc_value(j, &b->locs[f->locs + i]);
+            v[i] = loc_value(j, &jit_locs(b)[f->locs + i]);
         }
         packed = ir_eval_flags(f->kind, f->size, v[0], v[1], v[2]);
         memcpy((char *)j->cpu + j->t->globals[j->t->flags_global].off, &packed, 4);
     }
-    set_pc(j, b->pc + (int64_t)f->pc_delta);
+    set_pc(j, b->pc + f->pc_delta);
 }
 
 void jit_unwind(JitCpu *j, unsigned reason)
@@ -358,10 +352,10 @@ static unsigned enter(JitCpu *j, JitBlock *b)
     unsigned reason;
 
     j->in_code = true;
-    if (G_UNLIKELY(b->code != NULL)) {
+    if (G_UNLIKELY(!b->host_size)) {
         j->interp_block = b;
         jit_host_fp_load(j, false);
-        reason = jit_interp(j, b->code, b->pc);
+        reason = jit_interp(j, *jit_code(b), b->pc);
         j->interp_block = NULL;
     } else {
         reason = jit_host_enter(j, b->host, b->mmu);
@@ -467,7 +461,8 @@ static bool run_blocks(JitCpu *j)
             }
         }
         jc = &jit_jump_cache(cpu)[jit_jump_index(pc)];
-        if (j->o->jumpcache && jc->tag == (pc ^ jit_hot(cpu)->ctx) && !j->single && jc->tag) {
+        if (j->o->jumpcache && jc->tag == (pc ^ jit_hot(cpu)->ctx) && !j->single && jc->tag &&
+            j->o->run_mode == JIT_MODE_JIT) {
             j->in_code = true;
             reason = jit_host_enter(j, jc->host, j->t->mmu_index(mode));
             j->in_code = false;
@@ -476,7 +471,7 @@ static bool run_blocks(JitCpu *j)
             if (j->o->jumpcache) {
                 jit_jump_cache_put(j, pc, b);
             }
-            reason = enter(j, b);
+            reason = j->o->run_mode == JIT_MODE_CHECK ? jit_check_enter(j, b) : enter(j, b);
         }
         switch (reason) {
         case JIT_EXIT_EXIT:

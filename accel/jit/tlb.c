@@ -357,9 +357,13 @@ void jit_view_update(JitCpu *j)
 
 static uint64_t io_load(JitCpu *j, uint64_t phys, unsigned size)
 {
-    uint32_t fp = jit_host_fp_begin();
+    uint32_t fp;
     uint64_t v;
 
+    if (G_UNLIKELY(j->checking)) {
+        jit_unwind(j, JIT_EXIT_LEAVE);
+    }
+    fp = jit_host_fp_begin();
     j->st.mem_io++;
     v = mem_view_load(j->view, phys, size, false);
     jit_host_fp_end(fp);
@@ -371,8 +375,12 @@ static uint64_t io_load(JitCpu *j, uint64_t phys, unsigned size)
 
 static void io_store(JitCpu *j, uint64_t phys, uint64_t v, unsigned size)
 {
-    uint32_t fp = jit_host_fp_begin();
+    uint32_t fp;
 
+    if (G_UNLIKELY(j->checking)) {
+        jit_unwind(j, JIT_EXIT_LEAVE);
+    }
+    fp = jit_host_fp_begin();
     j->st.mem_io++;
     mem_view_store(j->view, phys, v, size, false);
     jit_host_fp_end(fp);
@@ -469,6 +477,11 @@ static uint64_t load_in_page(JitCpu *j, uint64_t addr, unsigned size, unsigned m
 /* Before a write of RAM: overwritten code. May not return (the instruction runs again alone). */
 static void before_write(JitCpu *j, const JitPageEntry *e, unsigned off, unsigned size)
 {
+    if (G_UNLIKELY(j->checking) && e->host && !e->rom) {
+        jit_check_store(j, e->host + off, size,
+                        !(__atomic_load_n(e->dirty, __ATOMIC_RELAXED) & MEM_DIRTY_CODE));
+        return;
+    }
     if (e->host && !e->rom && !(__atomic_load_n(e->dirty, __ATOMIC_RELAXED) & MEM_DIRTY_CODE)) {
         jit_code_written(j, e->ram_page, off, size, true);
     }

@@ -231,8 +231,8 @@ static void update_irq(I8254 *s)
         timer_del(&s->timer);
     } else {
         int64_t at = to_ns(wake);
-        if (wake <= now) { /* only a damaged saved state leads here; time must go on */
-            at = to_ns(now) + MIN_EDGE_NS;
+        if (at <= clock_now(s->clk)) { /* only a damaged saved state leads here; time must go on */
+            at = clock_now(s->clk) + MIN_EDGE_NS;
         }
         timer_set(&s->timer, is_periodic(c) ? MAX(at, s->last_pulse + MIN_EDGE_NS) : at);
     }

@@ -129,8 +129,8 @@ static bool take_event(VCpu *cpu)
         cpu->halted = true;
         return false;
     }
-    if (ev & VCPU_SIPI) {
-        vcpu_unsignal(cpu, VCPU_SIPI); /* means nothing now */
+    if (ev & VCPU_SIPI && !(ev & VCPU_INIT)) {
+        vcpu_unsignal(cpu, VCPU_SIPI); /* means nothing to a running CPU; after INIT it does */
     }
     /* A task switch is half done: nothing may come in between. */
     if (ev & VCPU_TRAP && c->task_load) {

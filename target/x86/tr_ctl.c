@@ -50,6 +50,15 @@ static void op_jcc(Tr *t)
     unsigned taken;
     IrFlags f;
 
+    if (!need_check(t) && !t->single && t->mode == t->b->mode) {
+        /* Taken: leave the block, packing the flags only there. Else go on with lazy flags. */
+        ir_brexit(t->b, t->op & 15, &t->flags, target);
+        if (++t->side_exits >= 3 || target == t->start) {
+            tr_goto(t, tr_next(t));
+            t->ended = true;
+        }
+        return;
+    }
     if (need_check(t)) { /* the check on one path needs the flags to be safe */
         tr_pack_first(t);
     }

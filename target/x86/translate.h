@@ -67,6 +67,7 @@ typedef struct Tr {
     bool repack;           /* this instruction must be decoded again with packed flags */
     bool sti_last;         /* the last instruction was STI: its shadow is the next one */
     bool single;           /* the block has one instruction and ends by EXIT */
+    uint8_t side_exits;    /* conditional branches that the block goes on after */
     int8_t sp_adj;         /* POP to memory: what RSP has been advanced by, for the address */
     IrVal lim_addr;        /* tr_ea()'s last result, and of what, for limit checks */
     IrVal lim_off;

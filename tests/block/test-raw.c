@@ -119,9 +119,10 @@ static void test_refused(void)
     refused("/nonexistent/image", NULL, false, "'/nonexistent/image': No such file");
     refused(dir, NULL, true, "neither a file nor a block device");
     refused("/dev/null", NULL, true, "neither a file nor a block device");
-    refused(path, "qcow2", false, "format qcow2");
+    refused(path, "qcow2", false, "not a qcow2 image");
+    refused(path, "vmdk", false, "format vmdk");
     g_assert_true(g_file_set_contents(path, "QFI\xfb....................", 24, NULL));
-    refused(path, NULL, false, "qcow2");
+    refused(path, NULL, false, "qcow version");
     machine_lock();
     const BlockOptions raw = {.file = path, .format = "raw"};
     BlockDev *b = block_open(&raw, NULL);
@@ -222,12 +223,40 @@ static void test_main_loop(void)
     g_unlink(path);
 }
 
+/* A raw image that nobody called raw must not turn into another format by what a guest writes. */
+static void test_disguise(void)
+{
+    g_autofree char *path = image(4096);
+    uint8_t buf[512] = "QFI\xfb";
+    struct iovec iov = {buf, sizeof(buf)};
+    Result r = {0};
+
+    machine_lock();
+    BlockDev *b = open_with(path, false, false);
+    block_write(b, 0, &iov, 1, done, &r);
+    block_drain(b);
+    g_assert_cmpint(r.ret, ==, -EPERM);
+    block_write(b, 512, &iov, 1, done, &r);
+    block_drain(b);
+    g_assert_cmpint(r.ret, ==, 0);
+    block_close(b);
+    const BlockOptions raw = {.file = path, .format = "raw"};
+    b = block_open(&raw, NULL);
+    block_write(b, 0, &iov, 1, done, &r);
+    block_drain(b);
+    g_assert_cmpint(r.ret, ==, 0);
+    block_close(b);
+    machine_unlock();
+    g_unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/block/read-write-iovec", test_read_write);
     g_test_add_func("/block/range-and-errors", test_range_and_errors);
     g_test_add_func("/block/refused", test_refused);
+    g_test_add_func("/block/disguise", test_disguise);
     g_test_add_func("/block/snapshot-leaves-image-alone", test_snapshot);
     g_test_add_func("/block/main-loop-completions", test_main_loop);
     return g_test_run();

@@ -80,4 +80,12 @@ X
     grep -q "RELOAD-OK" "$log" && grep -q 'RHEA-GUEST-STATUS 0' "$log"; result "$1 with $2: driver unloaded and loaded again" $? "$log"
 }
 card e1000 e1000
+card rtl8139 8139cp
+
+# Network boot: iPXE from the card's ROM fetches a script, a kernel and an initramfs.
+cp "$kernel" "$work/tftp/linux" && cp "$base" "$work/tftp/initrd"
+printf '%s\n' '#!ipxe' 'kernel linux console=ttyS0 quiet initrd=initrd rhea.run=true' 'initrd initrd' boot >"$work/tftp/boot.ipxe"
+for model in e1000 rtl8139; do
+    boot "network boot with $model" 180 'RHEA-GUEST-STATUS 0' -m 256 -boot n -nic "user,model=$model,tftp=$work/tftp,bootfile=boot.ipxe"
+done
 finish

@@ -32,7 +32,7 @@ typedef struct ToyCpu {
     uint64_t pc;
     uint8_t v[TOY_VECS][16] __attribute__((aligned(16)));
     uint64_t scratch[8]; /* for LDE, STE */
-    uint64_t left;    /* blocks to run yet, of some tests */
+    uint64_t left;       /* blocks to run yet, of some tests */
     uint64_t fault_addr;
     uint32_t fault_kind; /* 1 read, 2 write, 3 exec, 4 align, 5 helper */
     uint32_t n_faults;

@@ -787,7 +787,11 @@ static unsigned rounds(void);
 
 static void test_exits(void)
 {
-    Rnd r = {.size = 14, .vectors = true, .branches = true, .atomics = true, .calls = true,
+    Rnd r = {.size = 14,
+             .vectors = true,
+             .branches = true,
+             .atomics = true,
+             .calls = true,
              .exits = true};
 
     compare("opt-link=off", &r, rounds(), 500001);

@@ -901,7 +901,7 @@ static void got_input(Rig *g, const char *text)
     g_string_truncate(g->keys, 0);
 }
 
-static void key(Rig *g, uint32_t sym, bool down)
+G_GNUC_UNUSED static void key(Rig *g, uint32_t sym, bool down)
 {
     uint8_t m[8] = {4, down, 0, 0, sym >> 24, sym >> 16, sym >> 8, sym};
 

@@ -1372,7 +1372,7 @@ static void emit_exit_stubs(JitGen *g, JitBlock *blk)
 
     for (unsigned i = 0; i < g->n_exits; i++) {
         ExitRec *e = &g->exits[i];
-        JitExit *x = e->direct ? &blk->exits[n++] : NULL;
+        JitExit *x = e->direct ? &jit_exits(blk)[n++] : NULL;
 
         if (e->indirect) {
             x_fix(e->jump, g->a.p);
@@ -1402,15 +1402,9 @@ static void emit_exit_stubs(JitGen *g, JitBlock *blk)
         x->stub_off = g->a.p - g->start;
         a8(&g->a, 0xe8);
         a32(&g->a, (uint32_t)((const uint8_t *)g->j->thunk_link - (g->a.p + g->rx + 4)));
-        x->stub_ret = g->a.p - g->start;
-        x->lookup_off = x->stub_ret;
-        const_lookup(g, e->pc);
-        store_pc(g, e->pc);
-        jmp_thunk(g, JIT_EXIT_LOOKUP);
-        x->pc = e->pc;
+        x->pc_delta = e->pc - g->b->pc;
         x->from = blk;
     }
-    blk->n_exits = n;
 }
 
 void jit_host_put_jump(uint8_t *rw, const uint8_t *rx, const void *target)
@@ -1564,6 +1558,7 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
 {
     enum { MARGIN = 4096 };
     unsigned n_direct = 0, skip;
+    size_t side;
 
     if (room < 4 * MARGIN) {
         return 0;
@@ -1612,18 +1607,23 @@ long jit_host_emit(JitCpu *j, JitGen *g, const IrBlock *b, JitBlock *blk, JitSeg
     if (g->a.p + g->n_slow * 80 + g->n_exits * 256 > g->limit) {
         return 0;
     }
-    blk->exits = jit_meta_alloc(seg, n_direct * sizeof(JitExit) + 8);
-    blk->faults = jit_meta_alloc(seg, g->n_faults * sizeof(JitFault) + 8);
-    blk->locs = jit_meta_alloc(seg, g->n_locs * sizeof(JitLoc) + 8);
-    if (!blk->exits || !blk->faults || !blk->locs) {
+    if (n_direct > 255) {
+        return -1;
+    }
+    side = n_direct * sizeof(JitExit) + g->n_faults * sizeof(JitFault) + g->n_locs * sizeof(JitLoc);
+    if (!jit_meta_alloc(seg, side)) {
         return 0;
     }
-    memset(blk->exits, 0, n_direct * sizeof(JitExit));
+    memset(jit_exits(blk), 0, n_direct * sizeof(JitExit));
+    blk->n_exits = n_direct;
+    blk->n_faults = g->n_faults;
     emit_slow_paths(g);
     emit_exit_stubs(g, blk);
-    memcpy(blk->faults, g->faults, g->n_faults * sizeof(JitFault));
-    memcpy(blk->locs, g->locs, g->n_locs * sizeof(JitLoc));
-    blk->n_faults = g->n_faults;
+    if (g->a.p - rw > UINT16_MAX) {
+        return -1;
+    }
+    memcpy(jit_faults(blk), g->faults, g->n_faults * sizeof(JitFault));
+    memcpy(jit_locs(blk), g->locs, g->n_locs * sizeof(JitLoc));
     blk->host = rw + g->rx;
     blk->host_size = g->a.p - rw;
     return g->a.p - rw;

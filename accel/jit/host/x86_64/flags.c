@@ -538,9 +538,10 @@ void hf_pack_source(JitGen *g, const FlagSrc *s, bool ready)
             x_rr(&g->a, (size == 1 ? 0xfe : 0xff) | x_size(size), s->kind == IRF_INC ? 0 : 1, RCX);
             break;
         case IRF_MUL:
+            src_to(g, RDX, &s->b, size); /* it may be in rax */
             test_rcx(g, size);
             a8(&g->a, 0x9f); /* lahf */
-            src_to(g, RCX, &s->b, size);
+            x_mov_rr(&g->a, true, RCX, RDX);
             test_rcx(g, size);
             x_rr(&g->a, X0F | 0x90 | CC_NE | XB, 0, RAX);
             a8(&g->a, 0x08); /* or ah, al */

@@ -114,7 +114,7 @@ struct JitGen {
     bool fail;    /* out of slots or tables */
     unsigned pos; /* of this instruction, + 1 */
     unsigned cur_mmu;
-    uint8_t *pack_at; /* FLAGS into the flags global that a JMP follows */
+    uint8_t *pack_at;   /* FLAGS into the flags global that a JMP follows */
     uint32_t cc_off;    /* of the flags global */
     const IrInsn *insn; /* last IR_INSN */
     uint16_t hint;      /* JitLive.hint of this instruction */

@@ -26,7 +26,7 @@ uint32_t emit_fault(JitGen *g, bool host_fp)
     *f = (JitFault){.host_fp = host_fp, .kind = IRF_PACKED};
     if (g->insn) {
         fl = &g->b->flags[g->insn->extra];
-        f->pc_delta = (int32_t)(g->insn->imm - g->b->pc);
+        f->pc_delta = g->insn->imm - g->b->pc;
         f->kind = fl->kind;
         f->size = fl->size;
         switch (fl->kind) {

@@ -1306,8 +1306,8 @@ bool ra_xmm_live(JitGen *g)
     return false;
 }
 
-static void describe_part(JitGen *g, IrVal v, uint8_t *kind, int32_t *where, int64_t *add,
-                          unsigned scale)
+/* One component: its place and kind; constants are added to @add. */
+static unsigned describe_part(JitGen *g, IrVal v, uint16_t *where, int64_t *add, unsigned scale)
 {
     Val *x;
 
@@ -1316,35 +1316,43 @@ static void describe_part(JitGen *g, IrVal v, uint8_t *kind, int32_t *where, int
     if (x->kind == IRV_CONST) {
         *add += (int64_t)(x->imm << scale);
     } else if (x->kind == IRV_GLOBAL) {
-        *kind = x->type == IR_I32 ? JIT_LOC_ENV32 : JIT_LOC_ENV64;
         *where = x->off;
+        return x->type == IR_I32 ? JIT_LOC_ENV32 : JIT_LOC_ENV64;
     } else if (x->slot_ok) {
-        *kind = JIT_LOC_SLOT;
         *where = slot_off(g, v);
+        return JIT_LOC_SLOT;
     } else if (x->reg >= 0) {
-        *kind = JIT_LOC_SAVED;
         *where = x->reg;
+        return JIT_LOC_SAVED;
     }
+    return JIT_LOC_NONE;
 }
 
 JitLoc ra_describe(JitGen *g, IrVal v)
 {
     JitLoc l = {0};
+    uint16_t base = 0, index = 0;
+    unsigned kinds = 0;
+    int64_t disp = 0;
     Val *x;
 
     v = ra_root(g, v);
     x = &g->v[v];
     if (x->lazy) {
-        l.disp = x->disp;
+        disp = x->disp;
         l.scale = x->scale;
         if (x->base) {
-            describe_part(g, x->base, &l.base_kind, &l.base, &l.disp, 0);
+            kinds = describe_part(g, x->base, &base, &disp, 0);
         }
         if (x->index) {
-            describe_part(g, x->index, &l.index_kind, &l.index, &l.disp, x->scale);
+            kinds |= describe_part(g, x->index, &index, &disp, x->scale) << 4;
         }
     } else {
-        describe_part(g, v, &l.base_kind, &l.base, &l.disp, 0);
+        kinds = describe_part(g, v, &base, &disp, 0);
     }
+    l.kinds = kinds;
+    l.base = base;
+    l.index = index;
+    l.disp = disp;
     return l;
 }

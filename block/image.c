@@ -1,0 +1,101 @@
+/* Formats: which one a file has, and chains of backing files. */
+#include "block/qcow2.h"
+#include "core/log.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CHAIN 64
+
+bool image_format_known(const char *format)
+{
+    return !strcmp(format, "raw") || !strcmp(format, "qcow2");
+}
+
+const char *image_probe(const uint8_t *head, size_t len)
+{
+    static const struct {
+        const char *magic, *name;
+    } known[] = {
+        {"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"},
+        {"conectix", "vpc"},  {"QED", "qed"},   {"<<< ", "vdi"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
+        size_t n = strlen(known[i].magic);
+        if (len >= n && memcmp(head, known[i].magic, n) == 0) {
+            return known[i].name;
+        }
+    }
+    return "raw";
+}
+
+char *image_backing_path(const char *path, const char *name, GError **err)
+{
+    const char *colon = strchr(name, ':'), *slash = strchr(name, '/');
+
+    if (g_str_has_prefix(name, "file:")) {
+        name += 5;
+    } else if (colon && colon > name && (!slash || colon < slash)) {
+        fail(err, "'%s' is not a file's name; other protocols are not supported", name);
+        return NULL;
+    }
+    if (g_path_is_absolute(name)) {
+        return g_strdup(name);
+    }
+    g_autofree char *dir = g_path_get_dirname(path);
+    return strcmp(dir, ".") || g_str_has_prefix(path, "./") ? g_build_filename(dir, name, NULL)
+                                                            : g_strdup(name);
+}
+
+bool image_open_chain(BlockFile *out, const char *path, const char *format, unsigned flags,
+                      GSList *chain, GError **err)
+{
+    uint8_t head[16] = {0};
+    BlockFile f;
+
+    if (format && !image_format_known(format)) {
+        return fail(err, "image '%s': format %s is not supported; raw and qcow2 are", path, format);
+    }
+    char *real = realpath(path, NULL);
+    g_autofree char *me = g_strdup(real ? real : path);
+    free(real);
+    for (GSList *l = chain; l; l = l->next) {
+        if (!strcmp(l->data, me)) {
+            return fail(err, "image '%s' is in its own chain of backing files", path);
+        }
+    }
+    if (g_slist_length(chain) >= MAX_CHAIN) {
+        return fail(err, "image '%s': the chain of backing files is longer than %d", path,
+                    MAX_CHAIN);
+    }
+    bool ok = flags & IMAGE_UNLOCKED ? raw_open_unlocked(&f, path, err)
+                                     : raw_open(&f, path, !(flags & IMAGE_WRITE), err);
+    if (!ok) {
+        return false;
+    }
+    if (!format) {
+        struct iovec iov = {head, MIN(sizeof(head), f.size)};
+        format = f.driver->read(f.file, 0, &iov, 1) ? "raw" : image_probe(head, iov.iov_len);
+    }
+    if (!strcmp(format, "raw")) {
+        *out = f;
+        return true;
+    }
+    if (strcmp(format, "qcow2")) {
+        ok = fail(err,
+                  "image '%s' is of format %s, which is not supported; format=raw takes it "
+                  "as it is",
+                  path, format);
+    } else {
+        GSList here = {me, chain};
+        ok = qcow2_open(out, &f, path, flags, &here, err);
+    }
+    if (!ok) {
+        f.driver->close(f.file);
+    }
+    return ok;
+}
+
+bool image_open(BlockFile *out, const char *path, const char *format, unsigned flags, GError **err)
+{
+    return image_open_chain(out, path, format, flags, NULL, err);
+}
