@@ -18,15 +18,31 @@
 #define INTERVAL (NS_PER_SEC / 50)
 #define INTERVAL_HIDDEN (NS_PER_SEC / 5)
 
-#define SDL_FUNCTIONS(F)                                                                           \
-    F(Init)                                                                                        \
-    F(Quit)                                                                                        \
-    F(GetError)                                                                                    \
-    F(SetHint) F(CreateWindow) F(DestroyWindow) F(SetWindowSize) F(SetWindowTitle)                 \
-        F(SetWindowFullscreen) F(CreateRenderer) F(DestroyRenderer) F(CreateTexture)               \
-            F(DestroyTexture) F(UpdateTexture) F(RenderClear) F(RenderCopy) F(RenderPresent)       \
-                F(RenderSetLogicalSize) F(PollEvent) F(SetRelativeMouseMode) F(SetWindowGrab)      \
-                    F(GetCurrentVideoDriver)
+/* clang-format off */
+#define SDL_FUNCTIONS(F) \
+    F(Init) \
+    F(Quit) \
+    F(GetError) \
+    F(SetHint) \
+    F(CreateWindow) \
+    F(DestroyWindow) \
+    F(SetWindowSize) \
+    F(SetWindowTitle) \
+    F(SetWindowFullscreen) \
+    F(CreateRenderer) \
+    F(DestroyRenderer) \
+    F(CreateTexture) \
+    F(DestroyTexture) \
+    F(UpdateTexture) \
+    F(RenderClear) \
+    F(RenderCopy) \
+    F(RenderPresent) \
+    F(RenderSetLogicalSize) \
+    F(PollEvent) \
+    F(SetRelativeMouseMode) \
+    F(SetWindowGrab) \
+    F(GetCurrentVideoDriver)
+/* clang-format on */
 
 typedef struct SdlApi {
 #define MEMBER(name) __typeof__(&SDL_##name) name;

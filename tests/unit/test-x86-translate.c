@@ -161,9 +161,20 @@ static void test_block_end(void)
     g_assert_cmpuint(block->n_guest, ==, 2);
     g_assert_cmpuint(block->guest_bytes, ==, 6);
     /* at control flow */
-    translate(modes[0], AT, BYTES("\x90\x74\x05\x90"), 100);
+    /* a conditional branch is left by a side exit and the block goes on behind it… */
+    translate(modes[0], AT, BYTES("\x90\x74\x05\x90\xc3"), 100);
+    g_assert_cmpuint(block->n_guest, ==, 4);
+    g_assert_cmpuint(count(IR_BREXIT), ==, 1);
+    g_assert_cmpint(block->insns[block->n_insns - 1].op, ==, IR_JMP_IND);
+    /* …up to the third one, or a branch back to the block's start */
+    translate(modes[0], AT, BYTES("\x74\x05\x74\x05\x74\x05\x90\xc3"), 100);
+    g_assert_cmpuint(block->n_guest, ==, 3);
+    g_assert_cmpuint(count(IR_BREXIT), ==, 3);
+    g_assert_cmpuint(count(IR_JMP), ==, 1);
+    translate(modes[0], AT, BYTES("\x90\x74\xfd\x90\xc3"), 100);
     g_assert_cmpuint(block->n_guest, ==, 2);
-    g_assert_cmpuint(count(IR_JMP), ==, 2);
+    g_assert_cmpuint(count(IR_BREXIT), ==, 1);
+    g_assert_cmpuint(count(IR_JMP), ==, 1);
     translate(modes[0], AT, BYTES("\xc3\x90"), 100);
     g_assert_cmpint(block->insns[block->n_insns - 1].op, ==, IR_JMP_IND);
     g_assert_cmpint(block->insns[block->n_insns - 1].cc, ==, IRJ_RET);
@@ -207,13 +218,13 @@ static void test_fetch_fault(void)
     jit_tlb_flush(guest->cpu, false);
 }
 
-/* Flags that nobody reads cost nothing, a compare and branch is one BRFLAG. */
+/* Flags that nobody reads cost nothing, a compare and branch is one BREXIT. */
 static void test_flags(void)
 {
-    translate(modes[0], AT, BYTES("\x48\x39\xd8\x74\x00"), 10); /* cmp rax, rbx; jz */
-    g_assert_cmpuint(count(IR_BRFLAG), ==, 1);
+    translate(modes[0], AT, BYTES("\x48\x39\xd8\x74\x05"), 2); /* cmp rax, rbx; jz */
+    g_assert_cmpuint(count(IR_BREXIT), ==, 1);
     for (unsigned i = 0; i < block->n_insns; i++) {
-        if (block->insns[i].op == IR_BRFLAG) {
+        if (block->insns[i].op == IR_BREXIT) {
             const IrFlags *f = &block->flags[block->insns[i].extra];
 
             g_assert_cmpint(f->kind, ==, IRF_SUB);
