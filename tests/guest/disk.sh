@@ -16,5 +16,4 @@ result "systemd reached the login prompt" $?
 e2=$(command -v e2fsck || echo /sbin/e2fsck)
 dd if="$work/disk.img" of="$work/part.img" bs=1M skip=1 conv=sparse status=none && "$e2" -fn "$work/part.img" >"$work/fsck.log" 2>&1
 result "the file system is clean afterwards" $? "$work/fsck.log"
-boot "the same with two CPUs on a snapshot" 300 "$ok" -m 1G -smp 2 -drive "file=$work/disk.img,snapshot=on"
 finish
