@@ -19,6 +19,7 @@ typedef struct Target Target;
 typedef struct Accelerator Accelerator;
 typedef struct Machine Machine;
 typedef struct JitTarget JitTarget; /* accel/jit/jit-target.h */
+typedef struct CpuBoardOps CpuBoardOps; /* core/intc.h */
 
 /* Architectural events, bits of VCpu.events. */
 enum {
@@ -87,6 +88,7 @@ struct Target {
     size_t state_align;
     unsigned max_vcpus;
     const JitTarget *jit;
+    const CpuBoardOps *board; /* pins and facts for the board; NULL = none */
     const StateTable *state;
     const char *gdb_arch; /* "i386:x86-64" */
     const char *gdb_xml;  /* target description, or NULL */

@@ -1,6 +1,6 @@
 /* Which loader takes a -kernel file, the boot ROM, and the entry of 32-bit kernels. */
+#include "core/intc.h"
 #include "core/log.h"
-#include "core/x86-intc.h"
 #include "hw/firmware/linux_boot.h"
 #include "hw/firmware/linuxboot-rom.h"
 #include "hw/firmware/rom.h"
@@ -93,7 +93,7 @@ static void write_pieces(const Flat32Boot *b)
 static void enter(VCpu *cpu, void *arg)
 {
     const Flat32Boot *b = arg;
-    x86_enter_flat32(cpu, b->eip, b->eax, b->ebx);
+    cpu->target->board->enter_flat32(cpu, b->eip, b->eax, b->ebx);
 }
 
 /* The ROM wrote the memory map: machine lock, in the OUT instruction of a vCPU. */

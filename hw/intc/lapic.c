@@ -392,12 +392,12 @@ static void lapic_init_reset(void *opaque)
     g_mutex_unlock(&l->lock);
 }
 
-const X86Intc lapic_intc = {
+const LocalIntc lapic_intc = {
     .ack = lapic_ack,
-    .get_tpr = lapic_get_cr8,
-    .set_tpr = lapic_set_cr8,
-    .msr_read = lapic_msr_read,
-    .msr_write = lapic_msr_write,
+    .get_priority = lapic_get_cr8,
+    .set_priority = lapic_set_cr8,
+    .reg_read = lapic_msr_read,
+    .reg_write = lapic_msr_write,
     .init_reset = lapic_init_reset,
 };
 
@@ -506,8 +506,23 @@ const DeviceType lapic_type = {
     .state = &lapic_table,
 };
 
-static const LapicCpuOps x86_ops = {
-    .tsc_hz = x86_tsc_hz, .tsc_read = x86_tsc_read, .phys_bits = x86_phys_bits};
+static uint64_t target_hz(VCpu *cpu)
+{
+    return cpu->target->board->counter_hz(cpu);
+}
+
+static uint64_t target_counter(VCpu *cpu)
+{
+    return cpu->target->board->counter_read(cpu);
+}
+
+static unsigned target_phys_bits(VCpu *cpu)
+{
+    return cpu_identity(cpu).phys_bits;
+}
+
+static const LapicCpuOps target_ops = {
+    .tsc_hz = target_hz, .tsc_read = target_counter, .phys_bits = target_phys_bits};
 
 Lapic *lapic_new(LapicBus *bus, VCpu *cpu, uint32_t apic_id, Clock *clk, GError **err)
 {
@@ -517,7 +532,7 @@ Lapic *lapic_new(LapicBus *bus, VCpu *cpu, uint32_t apic_id, Clock *clk, GError 
     l->cpu = cpu;
     l->initial_id = apic_id;
     l->clk = clk;
-    l->cpu_ops = &x86_ops;
+    l->cpu_ops = &target_ops;
     if (!device_realize(&l->dev, NULL, err)) {
         device_free(&l->dev);
         return NULL;

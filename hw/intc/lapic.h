@@ -4,7 +4,7 @@
  * Set-up by a board, in this order:
  *   bus = lapic_bus_new(m, memory);                    maps FEE00000h
  *   for each vCPU: l = lapic_new(bus, cpu, id, clock, err);
- *                  x86_set_intc(cpu, &lapic_intc, l); x86_set_apic_id(cpu, id);
+ *                  cpu_set_intc(cpu, &lapic_intc, l); board->set_local_id(cpu, id);
  *   pic = i8259_new(m, io, lapic_bus_intr(bus), err); lapic_bus_set_inta(bus, i8259_ack, pic);
  *   ioapic_new(…, bus, …)                              registers itself for EOI messages
  * The vCPUs exist before, and the bus is freed after, the local APICs (which are devices).
@@ -12,9 +12,9 @@
 #ifndef RHEA_HW_INTC_LAPIC_H
 #define RHEA_HW_INTC_LAPIC_H
 
+#include "core/intc.h"
 #include "core/irq.h"
 #include "core/machine.h"
-#include "core/x86-intc.h"
 
 #define LAPIC_BASE 0xfee00000u
 /* Ticks of the timer a second with a divide value of 1. */
@@ -53,9 +53,9 @@ void lapic_deliver_msi(LapicBus *bus, uint64_t addr, uint32_t data);
 /* @apic_id: up to 254 (more in x2APIC mode only). The vCPU with index 0 is the BSP. */
 Lapic *lapic_new(LapicBus *bus, VCpu *cpu, uint32_t apic_id, Clock *clk, GError **err);
 /* The CPU's side; opaque is the Lapic. */
-extern const X86Intc lapic_intc;
+extern const LocalIntc lapic_intc;
 
-/* What it asks of its CPU; the default is x86_tsc_hz(), x86_tsc_read(), x86_phys_bits(). */
+/* What it asks of its CPU; the default asks Target.board. */
 typedef struct LapicCpuOps {
     uint64_t (*tsc_hz)(VCpu *cpu);
     uint64_t (*tsc_read)(VCpu *cpu);

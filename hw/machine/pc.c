@@ -4,8 +4,8 @@
  */
 #include "hw/machine/pc.h"
 #include "block/block.h"
+#include "core/intc.h"
 #include "core/log.h"
-#include "core/x86-intc.h"
 #include "hw/acpi/acpi_tables.h"
 #include "hw/acpi/piix4_pm.h"
 #include "hw/block/fdc82078.h"
@@ -72,7 +72,7 @@ static void update_a20(Machine *m)
 {
     Pc *pc = m->board;
     for (unsigned i = 0; i < m->n_vcpus; i++) {
-        x86_set_a20(m->vcpus[i], pc->a20_kbc || pc->a20_port92);
+        m->vcpus[i]->target->board->set_a20(m->vcpus[i], pc->a20_kbc || pc->a20_port92);
     }
 }
 
@@ -140,9 +140,9 @@ static bool create_cpus(Machine *m, Pc *pc, GError **err)
         if (!l) {
             return false;
         }
-        x86_set_intc(cpu, &lapic_intc, l);
-        x86_set_apic_id(cpu, i);
-        x86_set_ferr(cpu, ferr, pc);
+        cpu_set_intc(cpu, &lapic_intc, l);
+        cpu->target->board->set_local_id(cpu, i);
+        cpu->target->board->set_fpu_error(cpu, ferr, pc);
     }
     return true;
 }
@@ -411,6 +411,7 @@ static bool fill_cmos(Machine *m, Pc *pc, GError **err)
 
 static bool install_tables(Machine *m, Pc *pc, GError **err)
 {
+    const CpuIdentity cpu = cpu_identity(m->vcpus[0]);
     const E820Entry map[] = {
         {0, pc->layout.below_4g, E820_RAM},
         {PC_HIGH_RAM, pc->layout.above_4g, E820_RAM},
@@ -418,7 +419,7 @@ static bool install_tables(Machine *m, Pc *pc, GError **err)
     AcpiPcConfig acpi = {
         .layout = pc->layout,
         .n_cpus = m->cfg.smp,
-        .phys_bits = x86_phys_bits(m->vcpus[0]),
+        .phys_bits = cpu.phys_bits,
         .hpet = !m->cfg.no_hpet,
         .rtc = true,
         .keyboard = true,
@@ -433,6 +434,9 @@ static bool install_tables(Machine *m, Pc *pc, GError **err)
         .sockets = m->cfg.sockets,
         .cores = m->cfg.cores,
         .threads = m->cfg.threads,
+        .cpu_vendor = cpu.vendor,
+        .cpu_signature = cpu.signature,
+        .cpu_features = cpu.features,
     };
     memcpy(smbios.uuid, m->cfg.uuid, sizeof smbios.uuid);
     acpi.s4 = pc->pm && piix4_pm_has_s4(pc->pm, &acpi.s4_val);

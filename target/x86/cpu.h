@@ -1,13 +1,13 @@
 /*
  * The x86 CPU's state. Intel SDM volume 3, AMD APM volume 2.
- * Private to target/x86; others see core/vcpu.h and core/x86-intc.h.
+ * Private to target/x86; others see core/vcpu.h and core/intc.h.
  */
 #ifndef RHEA_TARGET_X86_CPU_H
 #define RHEA_TARGET_X86_CPU_H
 
 #include "accel/jit/jit-target.h"
 #include "core/vcpu.h"
-#include "core/x86-intc.h"
+#include "core/intc.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -251,7 +251,7 @@ typedef struct X86Cpu {
     unsigned smp_cores, smp_threads; /* topology for CPUID: cores a socket, threads a core */
     unsigned smp_total;
     uint64_t tsc_hz;
-    const X86Intc *intc; /* local APIC (or the bare PIC), set by the board */
+    const LocalIntc *intc; /* local APIC (or the bare PIC), set by the board */
     void *intc_opaque;
     /* System part (sys.h) */
     uint64_t mode_cache; /* the M_* bits that segments, CRs, DR7 and SMM decide: x86_update_mode */

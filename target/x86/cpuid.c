@@ -32,7 +32,7 @@ static bool apic_enabled(X86Cpu *c)
 {
     uint64_t base;
 
-    if (!c->intc || !c->intc->msr_read || !c->intc->msr_read(c->intc_opaque, 0x1b, &base)) {
+    if (!c->intc || !c->intc->reg_read || !c->intc->reg_read(c->intc_opaque, 0x1b, &base)) {
         return false;
     }
     return base & 1 << 11;

@@ -198,8 +198,8 @@ uint64_t x86_h_mov_to_cr(VCpu *cpu, uint64_t n, uint64_t v)
         if (v & ~15ull) {
             gp0(c);
         }
-        if (c->intc && c->intc->set_tpr) {
-            c->intc->set_tpr(c->intc_opaque, v);
+        if (c->intc && c->intc->set_priority) {
+            c->intc->set_priority(c->intc_opaque, v);
         }
         break;
     default:
@@ -223,7 +223,7 @@ uint64_t x86_h_mov_from_cr(VCpu *cpu, uint64_t n)
     case 4:
         return c->cr4;
     case 8:
-        return c->intc && c->intc->get_tpr ? c->intc->get_tpr(c->intc_opaque) : 0;
+        return c->intc && c->intc->get_priority ? c->intc->get_priority(c->intc_opaque) : 0;
     default:
         x86_raise(c, EXC_UD);
     }

@@ -234,7 +234,7 @@ static bool msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
     uint64_t *p;
 
     if (is_intc(msr)) {
-        return c->intc && c->intc->msr_read && c->intc->msr_read(c->intc_opaque, msr, v);
+        return c->intc && c->intc->reg_read && c->intc->reg_read(c->intc_opaque, msr, v);
     }
     if ((p = plain(c, msr, &canonical)) || (p = fixed_mtrr(c, msr)) || (p = var_mtrr(c, msr)) ||
         (p = mc_bank(c, msr))) {
@@ -355,7 +355,7 @@ static bool msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     uint64_t *p;
 
     if (is_intc(msr)) {
-        return c->intc && c->intc->msr_write && c->intc->msr_write(c->intc_opaque, msr, v);
+        return c->intc && c->intc->reg_write && c->intc->reg_write(c->intc_opaque, msr, v);
     }
     if ((p = plain(c, msr, &canonical))) {
         return write_plain(c, msr, p, v, canonical);

@@ -1,6 +1,6 @@
 /*
  * The x86 targets: initialisation, reset, events, and what boards and devices may ask of the CPU
- * (core/x86-intc.h). Intel SDM volume 3, chapter 10 (processor management): states after power-up
+ * (core/intc.h). Intel SDM volume 3, chapter 10 (processor management): states after power-up
  * and INIT; chapter 6.9: priority of events.
  */
 #include "core/log.h"
@@ -340,39 +340,9 @@ static const JitTarget jit_target = {
     .mxcsr_off = offsetof(X86Cpu, mxcsr),
 };
 
-#define COMMON                                                                                     \
-    .state_size = sizeof(X86Cpu), .state_align = __alignof__(X86Cpu), .max_vcpus = 255,            \
-    .jit = &jit_target, .state = &x86_state_table, .reset = reset, .has_work = has_work,           \
-    .get_pc = get_pc, .set_pc = set_pc, .debug_translate = x86_debug_translate, .dump = x86_dump,  \
-    .dump_tlb = x86_dump_tlb, .get_reg = x86_get_reg
+/* ---- core/intc.h ---- */
 
-const Target x86_64_target = {
-    COMMON,
-    .name = "x86_64",
-    .gdb_arch = "i386:x86-64",
-    .gdb_xml = x86_gdb_xml64,
-    .gdb_num_regs = X86_GDB_REGS64,
-    .gdb_read = x86_gdb_read64,
-    .gdb_write = x86_gdb_write64,
-    .init = init64,
-    .models = models64,
-};
-
-const Target i386_target = {
-    COMMON,
-    .name = "i386",
-    .gdb_arch = "i386",
-    .gdb_xml = x86_gdb_xml32,
-    .gdb_num_regs = X86_GDB_REGS32,
-    .gdb_read = x86_gdb_read32,
-    .gdb_write = x86_gdb_write32,
-    .init = init32,
-    .models = models32,
-};
-
-/* ---- core/x86-intc.h ---- */
-
-void x86_set_intc(VCpu *cpu, const X86Intc *intc, void *opaque)
+static void set_intc(VCpu *cpu, const LocalIntc *intc, void *opaque)
 {
     x86(cpu)->intc = intc;
     x86(cpu)->intc_opaque = opaque;
@@ -389,7 +359,7 @@ static void apply_a20(VCpu *cpu, void *arg)
     }
 }
 
-void x86_set_a20(VCpu *cpu, bool on)
+static void set_a20(VCpu *cpu, bool on)
 {
     void *arg = on ? NULL : GINT_TO_POINTER(1);
 
@@ -400,39 +370,45 @@ void x86_set_a20(VCpu *cpu, bool on)
     }
 }
 
-void x86_set_apic_id(VCpu *cpu, uint32_t id)
+static void set_local_id(VCpu *cpu, uint32_t id)
 {
     x86(cpu)->apic_id = id;
 }
 
-void x86_set_ferr(VCpu *cpu, void (*fn)(void *opaque, int level), void *opaque)
+static void set_fpu_error(VCpu *cpu, void (*fn)(void *opaque, int level), void *opaque)
 {
     x86(cpu)->ferr = fn;
     x86(cpu)->ferr_opaque = opaque;
 }
 
-void x86_set_smm_hook(VCpu *cpu, void (*fn)(void *opaque, bool in_smm), void *opaque)
+static void set_smm_hook(VCpu *cpu, void (*fn)(void *opaque, bool in_smm), void *opaque)
 {
     x86(cpu)->smm_hook = fn;
     x86(cpu)->smm_opaque = opaque;
 }
 
-uint64_t x86_tsc_hz(VCpu *cpu)
+static uint64_t counter_hz(VCpu *cpu)
 {
     return x86(cpu)->tsc_hz;
 }
 
-uint64_t x86_tsc_read(VCpu *cpu)
+static uint64_t counter_read(VCpu *cpu)
 {
     return x86_tsc(x86(cpu));
 }
 
-unsigned x86_phys_bits(VCpu *cpu)
+static void identity(VCpu *cpu, CpuIdentity *id)
 {
-    return x86(cpu)->phys_bits;
+    X86Cpu *c = x86(cpu);
+
+    id->vendor = c->vendor;
+    id->signature = c->cpuid_version;
+    id->features = c->feat[FEAT_1_EDX];
+    id->phys_bits = c->phys_bits;
+    id->long_addresses = (c->feat[FEAT_80000001_EDX] >> 29) & 1;
 }
 
-void x86_enter_flat32(VCpu *cpu, uint32_t eip, uint32_t eax, uint32_t ebx)
+static void enter_flat32(VCpu *cpu, uint32_t eip, uint32_t eax, uint32_t ebx)
 {
     static const uint8_t data[] = {S_ES, S_SS, S_DS, S_FS, S_GS};
     X86Cpu *c = x86(cpu);
@@ -461,3 +437,48 @@ void x86_enter_flat32(VCpu *cpu, uint32_t eip, uint32_t eax, uint32_t ebx)
     x86_update_mode(c);
     x86_flush_all(c);
 }
+
+static const CpuBoardOps board_ops = {
+    .set_intc = set_intc,
+    .set_local_id = set_local_id,
+    .identity = identity,
+    .counter_hz = counter_hz,
+    .counter_read = counter_read,
+    .set_a20 = set_a20,
+    .set_fpu_error = set_fpu_error,
+    .set_smm_hook = set_smm_hook,
+    .enter_flat32 = enter_flat32,
+};
+
+/* ---- the targets ---- */
+
+#define COMMON                                                                                     \
+    .state_size = sizeof(X86Cpu), .state_align = __alignof__(X86Cpu), .max_vcpus = 255,            \
+    .jit = &jit_target, .board = &board_ops, .state = &x86_state_table, .reset = reset,            \
+    .has_work = has_work, .get_pc = get_pc, .set_pc = set_pc,                                      \
+    .debug_translate = x86_debug_translate, .dump = x86_dump, .dump_tlb = x86_dump_tlb,            \
+    .get_reg = x86_get_reg
+
+const Target x86_64_target = {
+    COMMON,
+    .name = "x86_64",
+    .gdb_arch = "i386:x86-64",
+    .gdb_xml = x86_gdb_xml64,
+    .gdb_num_regs = X86_GDB_REGS64,
+    .gdb_read = x86_gdb_read64,
+    .gdb_write = x86_gdb_write64,
+    .init = init64,
+    .models = models64,
+};
+
+const Target i386_target = {
+    COMMON,
+    .name = "i386",
+    .gdb_arch = "i386",
+    .gdb_xml = x86_gdb_xml32,
+    .gdb_num_regs = X86_GDB_REGS32,
+    .gdb_read = x86_gdb_read32,
+    .gdb_write = x86_gdb_write32,
+    .init = init32,
+    .models = models32,
+};

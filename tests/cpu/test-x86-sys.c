@@ -869,12 +869,12 @@ static int fake_ack(void *opaque)
     return v;
 }
 
-static const X86Intc fake_intc = {.ack = fake_ack};
+static const LocalIntc fake_intc = {.ack = fake_ack};
 
 static void test_events(void)
 {
     rig_prot("max", 0);
-    x86_set_intc(&c->vcpu, &fake_intc, NULL);
+    cpu_set_intc(&c->vcpu, &fake_intc, NULL);
     for (int v = 0; v < 0x60; v++) {
         gate(IDT, v, K_CODE, 0x10000 + v, 14, 0, true);
     }

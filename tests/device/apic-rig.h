@@ -24,20 +24,6 @@ typedef struct ApicRig {
 
 static Clock *apic_rig_clock;
 
-/* When target/x86 is not linked. */
-__attribute__((weak)) uint64_t x86_tsc_hz(VCpu *cpu)
-{
-    return 0;
-}
-__attribute__((weak)) uint64_t x86_tsc_read(VCpu *cpu)
-{
-    return 0;
-}
-__attribute__((weak)) unsigned x86_phys_bits(VCpu *cpu)
-{
-    return 36;
-}
-
 static inline uint64_t apic_rig_hz(VCpu *cpu)
 {
     return 2000000000;
@@ -142,12 +128,12 @@ static inline void apic_set(ApicRig *a, unsigned i, unsigned off, uint32_t val)
 
 static inline bool wrmsr(ApicRig *a, unsigned i, uint32_t msr, uint64_t val)
 {
-    return lapic_intc.msr_write(a->apic[i], msr, val);
+    return lapic_intc.reg_write(a->apic[i], msr, val);
 }
 
 static inline bool rdmsr(ApicRig *a, unsigned i, uint32_t msr, uint64_t *val)
 {
-    return lapic_intc.msr_read(a->apic[i], msr, val);
+    return lapic_intc.reg_read(a->apic[i], msr, val);
 }
 
 #endif

@@ -119,17 +119,17 @@ static void test_priorities(void)
 static void test_tpr(void)
 {
     start(1);
-    lapic_intc.set_tpr(a.apic[0], 5);
+    lapic_intc.set_priority(a.apic[0], 5);
     g_assert_cmphex(apic_get(&a, 0, TPR), ==, 0x50);
     g_assert_cmphex(apic_get(&a, 0, PPR), ==, 0x50);
     message(0, LAPIC_FIXED, 0x5f, false);
     g_assert_false(irq_pending(&a, 0));
     message(0, LAPIC_FIXED, 0x60, false);
     g_assert_true(irq_pending(&a, 0));
-    lapic_intc.set_tpr(a.apic[0], 15);
+    lapic_intc.set_priority(a.apic[0], 15);
     g_assert_false(irq_pending(&a, 0));
     apic_set(&a, 0, TPR, 0x4f);
-    g_assert_cmpuint(lapic_intc.get_tpr(a.apic[0]), ==, 4);
+    g_assert_cmpuint(lapic_intc.get_priority(a.apic[0]), ==, 4);
     g_assert_true(irq_pending(&a, 0));
     g_assert_cmphex(ack(&a, 0), ==, 0x60);
     apic_set(&a, 0, EOI, 0);
@@ -392,7 +392,7 @@ static void test_extint(void)
     message(0, LAPIC_FIXED, 0x55, false);
     g_assert_cmphex(ack(&a, 0), ==, 0x55); /* the APIC's own first */
     g_assert_cmpuint(a.inta_count, ==, 0);
-    lapic_intc.set_tpr(a.apic[0], 15); /* ExtINT knows no priority */
+    lapic_intc.set_priority(a.apic[0], 15); /* ExtINT knows no priority */
     g_assert_cmphex(ack(&a, 0), ==, 0x31);
     g_assert_cmpuint(a.inta_count, ==, 1);
     g_assert_false(in_set(0, ISR, 0x31));
@@ -640,8 +640,8 @@ static void test_cr8_race(void)
     taken = 0;
     GThread *t = g_thread_new("sender", sender, NULL);
     for (unsigned n = 0; n < 5000;) {
-        lapic_intc.set_tpr(a.apic[0], 15);
-        lapic_intc.set_tpr(a.apic[0], 0);
+        lapic_intc.set_priority(a.apic[0], 15);
+        lapic_intc.set_priority(a.apic[0], 0);
         if (__atomic_load_n(&a.cpu[0].events, __ATOMIC_SEQ_CST) & VCPU_IRQ) {
             int v = ack(&a, 0);
             if (v >= 0) {

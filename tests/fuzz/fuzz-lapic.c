@@ -17,7 +17,7 @@ static void cpu_side(void *opaque, uint8_t what, uint32_t arg)
         g_assert_cmpint(ack(a, i), <, 256);
         break;
     case 2:
-        lapic_intc.set_tpr(a->apic[i], arg);
+        lapic_intc.set_priority(a->apic[i], arg);
         break;
     case 3:
         lapic_mmio_write(a->apic[i], 0xb0, 0);
