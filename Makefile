@@ -10,8 +10,9 @@ endif
 CC ?= cc
 PREFIX ?= /usr/local
 
-LIB_DIRS := core accel/jit accel/jit/host/x86_64 accel/kvm target/x86 block chardev net ui \
-            monitor migration $(patsubst $(SRC)/%/,%,$(wildcard $(SRC)/hw/*/)) hw
+SUBDIRS   = $(patsubst $(SRC)/%/,%,$(wildcard $(SRC)/$(1)/*/))
+LIB_DIRS := core accel/jit accel/jit/host/x86_64 accel/kvm $(call SUBDIRS,target) target block chardev \
+            net ui monitor migration $(call SUBDIRS,hw) hw
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(patsubst $(SRC)/%,%,$(wildcard $(SRC)/$(d)/*.c)))
 MAIN_SRC := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/system/*.c))
 TEST_SRC := $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/cpu/*.c \
@@ -30,7 +31,8 @@ MAIN_OBJ := $(MAIN_SRC:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZERS  := $(FUZZ_SRC:%.c=$(BUILD)/%)
 TOOLS    := $(patsubst $(SRC)/tools/%.c,$(BUILD)/%,$(wildcard $(SRC)/tools/rhea-*.c))
-LINKS    := rhea-system-x86_64 rhea-system-i386
+LINKS    := $(addprefix rhea-system-,x86_64 i386 $(if $(wildcard $(SRC)/target/riscv),riscv64 riscv32) \
+            $(if $(wildcard $(SRC)/target/arm64),aarch64 arm))
 
 all: $(BUILD)/rhea $(TOOLS) tests-build
 

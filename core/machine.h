@@ -37,6 +37,7 @@ typedef enum { MACHINE_EVENT_SHUTDOWN, MACHINE_EVENT_RESET, MACHINE_EVENT_POWERD
 typedef struct MachineType {
     const char *name, *alias, *desc;
     const char *const *archs; /* names of the targets it can have, the default first */
+    int default_drive_if;     /* where a -drive without if= and -hda go: DRIVE_IF_* */
     unsigned max_vcpus;
     uint64_t default_ram;
     bool (*init)(Machine *m, GError **err);
@@ -47,13 +48,15 @@ typedef struct MachineType {
 typedef struct DriveSpec {
     char *file; /* NULL: empty CD or floppy drive */
     enum { DRIVE_IF_IDE, DRIVE_IF_FLOPPY, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_PFLASH } iface;
-    int index; /* IDE: 0…3, floppy: 0…1, -1 = next free */
+    int index;     /* IDE: 0…3, floppy: 0…1, -1 = next free */
+    bool if_given; /* else the machine's default interface */
     bool cdrom, readonly, snapshot;
     char *format, *id, *serial;
     bool used; /* a board or device took it */
 } DriveSpec;
 
 struct Chardev; /* chardev/chardev.h */
+struct Options; /* core/option.h */
 
 /* -boot, -kernel, … as parsed; read by machine init. Strings may be NULL. */
 typedef struct MachineConfig {
@@ -62,6 +65,9 @@ typedef struct MachineConfig {
     uint64_t ram_size;
     unsigned smp, sockets, cores, threads;
     const char *kernel, *initrd, *append, *dtb, *bios;
+    /* -machine TYPE,KEY=VALUE…: the board reads what is its own; keys that nobody reads are
+     * refused after its init. NULL: none were given. */
+    struct Options *machine_opts;
     const char *boot_order, *boot_once;
     bool boot_menu;
     uint32_t boot_menu_timeout; /* ms */

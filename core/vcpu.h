@@ -81,9 +81,20 @@ typedef struct VCpuReg {
     int16_t gdb;   /* gdb's number, -1 = none */
 } VCpuReg;
 
-/* One guest architecture. A const table in target/<arch>/. */
+/* Which disassembler shows a target's code; get_reg("codebits") may choose among its modes. */
+typedef enum {
+    VCPU_DISAS_NONE,
+    VCPU_DISAS_X86, /* codebits 16, 32, 64 */
+    VCPU_DISAS_ARM, /* codebits 16 (Thumb), 32 */
+    VCPU_DISAS_AARCH64,
+    VCPU_DISAS_RISCV, /* codebits 32, 64 */
+} VCpuDisas;
+
+/* One guest architecture. A const table in target/<arch>/; target/targets.c lists them. */
 struct Target {
-    const char *name;  /* "x86_64" */
+    const char *name;            /* "x86_64": -arch, rhea-system-NAME */
+    const char *default_machine; /* "pc" */
+    VCpuDisas disas;
     size_t state_size; /* of the struct that begins with VCpu */
     size_t state_align;
     unsigned max_vcpus;

@@ -25,20 +25,41 @@ static size_t fetch(VCpu *cpu, uint64_t addr, bool physical, uint8_t *buf, size_
 static bool open_for(VCpu *cpu, csh *handle)
 {
     uint64_t bits = 0;
-    cs_mode mode = CS_MODE_64;
+    cs_arch arch;
+    cs_mode mode;
 
-    if (!g_str_has_prefix(cpu->target->name, "x86") &&
-        !g_str_has_prefix(cpu->target->name, "i386")) {
-        return false;
+    /* Targets give the width of the code that is running under this name. */
+    if (!cpu->target->get_reg || !cpu->target->get_reg(cpu, "codebits", &bits)) {
+        bits = 64;
     }
-    /* Targets give the width of the current code segment under this name. */
-    if (cpu->target->get_reg && cpu->target->get_reg(cpu, "codebits", &bits)) {
+    switch (cpu->target->disas) {
+    case VCPU_DISAS_X86:
+        arch = CS_ARCH_X86;
         mode = bits == 16 ? CS_MODE_16 : bits == 32 ? CS_MODE_32 : CS_MODE_64;
-    }
-    if (cs_open(CS_ARCH_X86, mode, handle) != CS_ERR_OK) {
+        break;
+    case VCPU_DISAS_ARM:
+        arch = CS_ARCH_ARM;
+        mode = bits == 16 ? CS_MODE_THUMB : CS_MODE_ARM;
+        break;
+    case VCPU_DISAS_AARCH64:
+        arch = CS_ARCH_ARM64;
+        mode = CS_MODE_ARM;
+        break;
+#if CS_API_MAJOR >= 5 /* older ones do not know it */
+    case VCPU_DISAS_RISCV:
+        arch = CS_ARCH_RISCV;
+        mode = (bits == 32 ? CS_MODE_RISCV32 : CS_MODE_RISCV64) | CS_MODE_RISCVC;
+        break;
+#endif
+    default:
         return false;
     }
-    cs_option(*handle, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+    if (cs_open(arch, mode, handle) != CS_ERR_OK) {
+        return false;
+    }
+    if (arch == CS_ARCH_X86) {
+        cs_option(*handle, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+    }
     return true;
 }
 

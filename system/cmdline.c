@@ -35,14 +35,29 @@ static void add_text(GPtrArray *list, const char *text)
 
 /* ---- machine, CPU, memory ---- */
 
+static void keep_option(const char *key, const char *value, void *arg)
+{
+    options_set(arg, key, value);
+}
+
+/* Keys of several -machine add up. What is not read here is the board's. */
 static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
 {
-    Options *o = options_parse("-machine", arg, "type", err);
-    bool ok = o != NULL, flag;
-    if (ok && options_get(o, "type")) {
+    Options *given = options_parse("-machine", arg, "type", err);
+    if (!given) {
+        return false;
+    }
+    if (!c->m.machine_opts) {
+        c->m.machine_opts = options_new("-machine");
+    }
+    Options *o = c->m.machine_opts;
+    options_foreach(given, keep_option, o);
+    options_free(given);
+    bool ok = true, flag;
+    if (options_get(o, "type")) {
         set_text(&c->machine, options_get(o, "type"));
     }
-    if (ok && options_get(o, "accel")) {
+    if (options_get(o, "accel")) {
         g_auto(GStrv) names = g_strsplit(options_get(o, "accel"), ":", -1);
         g_ptr_array_set_size(c->accels, 0);
         for (char **n = names; *n; n++) {
@@ -50,7 +65,7 @@ static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
         }
     }
     flag = !c->m.no_hpet;
-    ok = ok && options_get_bool(o, "hpet", &flag, err);
+    ok = options_get_bool(o, "hpet", &flag, err);
     c->m.no_hpet = !flag;
     flag = !c->m.no_acpi;
     ok = ok && options_get_bool(o, "acpi", &flag, err);
@@ -64,8 +79,6 @@ static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
     for (unsigned i = 0; ok && i < G_N_ELEMENTS(accepted); i++) {
         options_mark_used(o, accepted[i]);
     }
-    ok = ok && options_check_used(o, err);
-    options_free(o);
     return ok;
 }
 
@@ -268,6 +281,7 @@ static bool add_drive(SystemConfig *c, const char *file, int index, bool cdrom, 
     d->file = g_strdup(file);
     d->index = index;
     d->cdrom = cdrom;
+    d->if_given = floppy;
     d->iface = floppy ? DRIVE_IF_FLOPPY : DRIVE_IF_IDE;
     g_ptr_array_add(c->m.drives, d);
     return true;
@@ -292,6 +306,7 @@ static bool drive_interface(DriveSpec *d, const char *name, GError **err)
     for (int i = 0; names[i]; i++) {
         if (!strcmp(names[i], name)) {
             d->iface = i;
+            d->if_given = true;
             return true;
         }
     }
@@ -443,7 +458,7 @@ static const CmdOption options[] = {
     {"accel", "NAME[,OPT=V]", CALL, 0, opt_accel,
      "jit (or tcg), kvm; several: the first that works"},
     {"enable-kvm", NULL, FLAG, OFF(enable_kvm), NULL, "the same as -accel kvm"},
-    {"arch", "NAME", TEXT, OFF(arch), NULL, "guest architecture: x86_64 or i386"},
+    {"arch", "NAME", TEXT, OFF(arch), NULL, "guest architecture; 'help' lists them"},
     {"cpu", "MODEL[,+FLAG][,-FLAG]", CALL, 0, opt_cpu, "CPU model; 'help' lists them"},
     {"smp", "N[,sockets=][,cores=][,threads=]", CALL, 0, opt_smp, "number of CPUs, up to 64"},
     {"m", "SIZE", CALL, 0, opt_memory, "guest memory, in MiB without a suffix (128)"},
@@ -628,7 +643,6 @@ void config_init(SystemConfig *c)
         *lists[i] = g_ptr_array_new_with_free_func(g_free);
     }
     c->m.drives = g_ptr_array_new_with_free_func(free_drive);
-    c->m.ram_size = 128 << 20;
     c->m.smp = c->m.sockets = c->m.cores = c->m.threads = 1;
 }
 
@@ -641,6 +655,7 @@ void config_free(SystemConfig *c)
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], true);
     }
+    options_free(c->m.machine_opts);
     char *texts[] = {c->machine,  c->arch,    c->pidfile, c->runas,        c->gdb,    c->log_items,
                      c->log_file, c->display, c->vga,     c->firmware_dir, c->loadvm, c->keyboard};
     for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {

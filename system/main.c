@@ -16,7 +16,7 @@
 #include "system/network.h"
 #include "system/sysconfig.h"
 #include "system/terminals.h"
-#include "target/x86/x86.h"
+#include "target/targets.h"
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,42 +29,102 @@ static bool wants_help(const char *text)
     return text && (!strcmp(text, "help") || !strcmp(text, "?"));
 }
 
-static const MachineType *find_machine(const char *name)
+/* By -arch or by the program's name (rhea-system-ARCH). NULL without @err: neither says. */
+static const Target *named_target(const SystemConfig *c, GError **err)
 {
-    for (const MachineType *const *t = machine_types; *t; t++) {
-        if (!strcmp((*t)->name, name) || ((*t)->alias && !strcmp((*t)->alias, name))) {
-            return *t;
-        }
-    }
-    return NULL;
-}
-
-static void list_machines(void)
-{
-    puts("Machines:");
-    for (const MachineType *const *t = machine_types; *t; t++) {
-        printf("%-20s %s%s%s\n", (*t)->name, (*t)->desc, (*t)->alias ? ", also called " : "",
-               (*t)->alias ? (*t)->alias : "");
-    }
-}
-
-static const Target *const targets[] = {&x86_64_target, &i386_target, NULL};
-
-/* By -arch, by the program's name (rhea-system-ARCH), or the machine's default. */
-static const Target *find_target(const SystemConfig *c, const MachineType *type, GError **err)
-{
-    const char *want = c->arch, *by_name = strstr(c->program, "system-");
+    const char *by_name = strstr(c->program, "system-"), *want = c->arch;
     if (!want && by_name) {
         want = by_name + strlen("system-");
     }
-    want = want ? want : type->archs[0];
-    for (const Target *const *t = targets; *t; t++) {
-        if (!strcmp((*t)->name, want) && g_strv_contains(type->archs, want)) {
-            return *t;
+    const Target *t = want ? target_find(want) : NULL;
+    if (want && !t) {
+        g_autoptr(GString) names = g_string_new(NULL);
+        for (const Target *const *i = all_targets; *i; i++) {
+            g_string_append_printf(names, "%s%s", names->len ? ", " : "", (*i)->name);
+        }
+        fail(err, "-arch: there is no guest architecture '%s'; there are %s", want, names->str);
+    }
+    return t;
+}
+
+static bool machine_is(const MachineType *t, const char *name, const Target *target)
+{
+    return (!strcmp(t->name, name) || (t->alias && !strcmp(t->alias, name))) &&
+           (!target || g_strv_contains(t->archs, target->name));
+}
+
+/* Machine type and target of this run. Either may follow from the other. */
+static const MachineType *find_machine(const SystemConfig *c, const Target **target, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    const Target *t = named_target(c, &why);
+    const char *name = c->machine ? c->machine : (t ? t : all_targets[0])->default_machine;
+    const MachineType *found = NULL;
+    const char *other = NULL; /* an architecture that has such a machine */
+    unsigned n = 0;
+    if (why) {
+        g_propagate_error(err, g_steal_pointer(&why));
+        return NULL;
+    }
+    for (const MachineType *const *m = machine_types; *m; m++) {
+        if (machine_is(*m, name, t)) {
+            found = *m;
+            n++;
+        } else if (machine_is(*m, name, NULL)) {
+            other = (*m)->archs[0];
         }
     }
-    fail(err, "machine '%s' has no CPU of architecture '%s'", type->name, want);
-    return NULL;
+    if (n > 1) {
+        g_autoptr(GString) names = g_string_new(NULL);
+        for (const MachineType *const *m = machine_types; *m; m++) {
+            if (machine_is(*m, name, NULL)) {
+                g_string_append_printf(names, "%s%s", names->len ? ", " : "", (*m)->archs[0]);
+            }
+        }
+        fail(err, "-machine %s: several architectures have it; add -arch with one of %s", name,
+             names->str);
+        return NULL;
+    }
+    if (!found && other) {
+        fail(err, "machine '%s' has no CPU of architecture '%s'", name, t->name);
+        return NULL;
+    }
+    if (!found) {
+        fail(err, "-machine: there is no machine '%s'; -machine help lists them", name);
+        return NULL;
+    }
+    *target = t ? t : target_find(found->archs[0]);
+    return found;
+}
+
+/* The target that help is about. */
+static const Target *help_target(const SystemConfig *c)
+{
+    const Target *t = NULL;
+    if (!c->machine || wants_help(c->machine) || !find_machine(c, &t, NULL)) {
+        t = named_target(c, NULL);
+    }
+    return t ? t : all_targets[0];
+}
+
+static void list_machines(const Target *target)
+{
+    printf("Machines of %s:\n", target->name);
+    for (const MachineType *const *t = machine_types; *t; t++) {
+        if (g_strv_contains((*t)->archs, target->name)) {
+            printf("%-20s %s%s%s%s\n", (*t)->name, (*t)->desc, (*t)->alias ? ", also called " : "",
+                   (*t)->alias ? (*t)->alias : "",
+                   machine_is(*t, target->default_machine, NULL) ? " (default)" : "");
+        }
+    }
+}
+
+static void list_targets(void)
+{
+    puts("Architectures:");
+    for (const Target *const *t = all_targets; *t; t++) {
+        printf("%s%s\n", (*t)->name, t == all_targets ? " (default)" : "");
+    }
 }
 
 /* The first of the wanted accelerators that works; sets @opts to its options. */
@@ -100,10 +160,12 @@ static const Accelerator *choose_accel(SystemConfig *c, const char **opts, GErro
 
 static bool show_help(const SystemConfig *c)
 {
-    if (wants_help(c->machine)) {
-        list_machines();
+    if (wants_help(c->arch)) {
+        list_targets();
+    } else if (wants_help(c->machine)) {
+        list_machines(help_target(c));
     } else if (wants_help(c->m.cpu_model)) {
-        g_autofree char *text = x86_64_target.models();
+        g_autofree char *text = help_target(c)->models();
         fputs(text, stdout);
     } else if (c->accels->len && wants_help(c->accels->pdata[0])) {
         puts("Accelerators:\njit (also called tcg)");
@@ -161,18 +223,20 @@ static bool check_ram(uint64_t size, GError **err)
                                 most >> 20, size >> 20);
 }
 
+/* What the board did not ask for is a typing error, or for another machine. */
+static bool machine_options_used(const SystemConfig *c, GError **err)
+{
+    return !c->m.machine_opts || options_check_used(c->m.machine_opts, err);
+}
+
 /* Everything between the command line and the first guest instruction. NULL: nothing is left over.
  */
 static Machine *build(SystemConfig *c, GError **err)
 {
-    const char *type_name = c->machine ? c->machine : "pc", *accel_opts = NULL;
-    const MachineType *type = find_machine(type_name);
-    if (!type) {
-        fail(err, "-machine: there is no machine '%s'; -machine help lists them", type_name);
-        return NULL;
-    }
-    const Target *target = find_target(c, type, err);
-    const Accelerator *accel = target ? choose_accel(c, &accel_opts, err) : NULL;
+    const char *accel_opts = NULL;
+    const Target *target;
+    const MachineType *type = find_machine(c, &target, err);
+    const Accelerator *accel = type ? choose_accel(c, &accel_opts, err) : NULL;
     if (!accel || !set_up_logging(c, err)) {
         return NULL;
     }
@@ -182,6 +246,15 @@ static Machine *build(SystemConfig *c, GError **err)
         return NULL;
     }
     c->m.target = target;
+    if (!c->m.ram_size) {
+        c->m.ram_size = type->default_ram;
+    }
+    for (guint i = 0; i < c->m.drives->len; i++) {
+        DriveSpec *d = c->m.drives->pdata[i];
+        if (!d->if_given) {
+            d->iface = type->default_drive_if;
+        }
+    }
     c->m.default_devices = !c->nodefaults;
     c->m.has_display = c->vga ? strcmp(c->vga, "none") != 0 : !c->nodefaults && !c->m.nographic;
     c->m.firmware_dir = c->firmware_dir;
@@ -192,9 +265,10 @@ static Machine *build(SystemConfig *c, GError **err)
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !network_create(m, c, err) ||
-        !devices_create(m, c, err) || !network_check(m, c, err) || !terminals_attach(m, c, err) ||
-        !displays_open(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
+    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !machine_options_used(c, err) ||
+        !network_create(m, c, err) || !devices_create(m, c, err) || !network_check(m, c, err) ||
+        !terminals_attach(m, c, err) || !displays_open(m, c, err) || !gdb_open(m, c, err) ||
+        !daemon_ready(c, err)) {
         displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();

@@ -487,6 +487,7 @@ const MachineType pc_machine = {
     .archs = pc_archs,
     .max_vcpus = 64,
     .default_ram = 128 << 20,
+    .default_drive_if = DRIVE_IF_IDE,
     .init = pc_init,
     .fini = pc_fini,
 };

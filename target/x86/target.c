@@ -462,6 +462,8 @@ static const CpuBoardOps board_ops = {
 const Target x86_64_target = {
     COMMON,
     .name = "x86_64",
+    .default_machine = "pc",
+    .disas = VCPU_DISAS_X86,
     .gdb_arch = "i386:x86-64",
     .gdb_xml = x86_gdb_xml64,
     .gdb_num_regs = X86_GDB_REGS64,
@@ -474,6 +476,8 @@ const Target x86_64_target = {
 const Target i386_target = {
     COMMON,
     .name = "i386",
+    .default_machine = "pc",
+    .disas = VCPU_DISAS_X86,
     .gdb_arch = "i386",
     .gdb_xml = x86_gdb_xml32,
     .gdb_num_regs = X86_GDB_REGS32,

@@ -1,0 +1,20 @@
+/* All targets: see targets.h. */
+#include "target/targets.h"
+#include "target/x86/x86.h"
+#include <string.h>
+
+const Target *const all_targets[] = {
+    &x86_64_target,
+    &i386_target,
+    NULL,
+};
+
+const Target *target_find(const char *name)
+{
+    for (const Target *const *t = all_targets; *t; t++) {
+        if (!strcmp((*t)->name, name)) {
+            return *t;
+        }
+    }
+    return NULL;
+}
