@@ -269,16 +269,41 @@ void jit_block_invalidate(JitCpu *j, JitBlock *b)
     }
 }
 
-/* Recompute what of the page is code, when nobody else has blocks there. */
+static GMutex *page_lock(JitMachine *m, uint64_t ram_page)
+{
+    return &m->page_lock[ram_page % JIT_PAGE_LOCKS];
+}
+
+void jit_code_mark(JitCpu *j, const JitPageEntry *e, unsigned off)
+{
+    uint64_t *map = &j->m->code_map[e->ram_page], bit = 1ull << (off >> 6);
+    uint32_t *who = &j->m->code_vcpu[e->ram_page], mine = jit_vcpu_own(j->cpu);
+    GMutex *lock = page_lock(j->m, e->ram_page);
+
+    /* With this vCPU among the users nobody else takes bits away. */
+    if ((__atomic_load_n(who, __ATOMIC_RELAXED) & mine) &&
+        (__atomic_load_n(map, __ATOMIC_RELAXED) & bit)) {
+        return;
+    }
+    find_page(j, e->ram_page, true)->dirty = e->dirty;
+    g_mutex_lock(lock);
+    __atomic_or_fetch(who, jit_vcpu_bit(j->cpu), __ATOMIC_SEQ_CST);
+    __atomic_or_fetch(map, bit, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(e->dirty, __ATOMIC_SEQ_CST) & MEM_DIRTY_CODE) {
+        jit_tlb_protect(j, e);
+    }
+    g_mutex_unlock(lock);
+}
+
+/* Recompute what of the page is code, as far as this vCPU knows: all of it when nobody else has
+ * blocks there. Not between the decoding of a block and its entry in the tables. */
 static void refresh_page(JitCpu *j, uint64_t ram_page)
 {
     uint64_t bits = 0;
     JitCodePage *p = find_page(j, ram_page, false);
-    uint32_t mine = 1u << (j->cpu->index & 31);
+    uint32_t *who = &j->m->code_vcpu[ram_page], mine = jit_vcpu_own(j->cpu);
+    GMutex *lock = page_lock(j->m, ram_page);
 
-    if (__atomic_load_n(&j->m->code_vcpu[ram_page], __ATOMIC_SEQ_CST) & ~mine) {
-        return;
-    }
     for (JitBlock *b = p ? p->blocks : NULL; b; b = b->page_next[which_page(b, ram_page)]) {
         unsigned lo = b->page_off, hi = b->page_off + MAX(b->guest_bytes, 1);
 
@@ -293,10 +318,17 @@ static void refresh_page(JitCpu *j, uint64_t ram_page)
             }
         }
     }
-    __atomic_store_n(&j->m->code_map[ram_page], bits, __ATOMIC_SEQ_CST);
-    if (!bits && p) { /* an ordinary page again */
-        __atomic_or_fetch(p->dirty, MEM_DIRTY_CODE, __ATOMIC_SEQ_CST);
+    g_mutex_lock(lock);
+    if (!bits) {
+        __atomic_and_fetch(who, ~mine, __ATOMIC_SEQ_CST);
     }
+    if (!(__atomic_load_n(who, __ATOMIC_SEQ_CST) & ~mine)) {
+        __atomic_store_n(&j->m->code_map[ram_page], bits, __ATOMIC_SEQ_CST);
+        if (!bits && p && p->dirty) { /* an ordinary page again */
+            __atomic_or_fetch(p->dirty, MEM_DIRTY_CODE, __ATOMIC_SEQ_CST);
+        }
+    }
+    g_mutex_unlock(lock);
     j->fetch_granule = UINT64_MAX;
     j->fetch_page = UINT64_MAX;
 }
@@ -781,10 +813,45 @@ static void written_elsewhere(VCpu *cpu, void *arg)
     g_free(w);
 }
 
+/* Queue @w for every vCPU of the mask but @self. */
+static void tell(JitMachine *m, uint32_t who, const VCpu *self, void (*work)(VCpu *cpu, void *arg),
+                 const CodeWork *w)
+{
+    for (unsigned i = 0; who && i < m->m->n_vcpus; i++) {
+        VCpu *o = m->m->vcpus[i];
+
+        if (o != self && (who & jit_vcpu_bit(o))) {
+            vcpu_queue(o, work, g_memdup2(w, sizeof *w));
+        }
+    }
+}
+
+static uint64_t granules(unsigned off, unsigned len)
+{
+    uint64_t mask = 0;
+
+    for (unsigned g = off >> 6; g <= (off + len - 1) >> 6 && g < 64; g++) {
+        mask |= 1ull << g;
+    }
+    return mask;
+}
+
+void jit_code_written_tell(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len)
+{
+    CodeWork w = {.ram_page = ram_page, .off = off, .len = len};
+    uint32_t who;
+
+    if (ram_page >= j->m->map_pages || !len ||
+        !(__atomic_load_n(&j->m->code_map[ram_page], __ATOMIC_SEQ_CST) & granules(off, len))) {
+        return;
+    }
+    who = __atomic_load_n(&j->m->code_vcpu[ram_page], __ATOMIC_SEQ_CST);
+    tell(j->m, who & ~jit_vcpu_own(j->cpu), j->cpu, written_elsewhere, &w);
+}
+
 void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, bool store)
 {
-    uint64_t bits, mask = 0, pc;
-    uint32_t mine = 1u << (j->cpu->index & 31), others;
+    uint64_t bits, mask, pc;
     JitCodePage *p;
     JitBlock *running = NULL, *b, *next;
     bool restart = false, hit = false, all = false;
@@ -794,47 +861,30 @@ void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, 
     }
     j->st.code_writes++;
     bits = __atomic_load_n(&j->m->code_map[ram_page], __ATOMIC_SEQ_CST);
-    p = find_page(j, ram_page, false);
-    for (unsigned g = off >> 6; g <= (off + len - 1) >> 6 && g < 64; g++) {
-        mask |= 1ull << g;
-    }
-    if (!(bits & mask) && (!p || p->writes + 1 < MAX(p->patience, 32))) {
-        if (p) {
-            p->writes++;
-        }
+    mask = granules(off, len);
+    p = find_page(j, ram_page, true);
+    if (++p->writes >= MAX(p->patience, 32)) {
+        /* Data by now, or mixed: dropping the blocks makes writes fast; if code is run there
+         * again it gets more patience. */
+        all = true;
+        p->writes = 0;
+        p->patience = MIN(MAX(p->patience, 32) * 2, 1u << 20);
+        jit_code_written_tell(j, ram_page, 0, MEM_PAGE_SIZE);
+    } else if (!(bits & mask)) {
         return;
     }
     if (store) {
         jit_current_pc(j, &pc, &running);
         restart = running && running->n_guest > 1 && overlaps(running, ram_page, off, off + len);
     }
-    if (p && p->blocks && ++p->writes >= MAX(p->patience, 32)) {
-        /* Data by now, or mixed: dropping the blocks makes writes fast; if code is run there
-         * again it gets more patience. */
-        all = true;
-        p->writes = 0;
-        p->patience = MIN(MAX(p->patience, 32) * 2, 1u << 20);
-    }
-    for (b = p ? p->blocks : NULL; b; b = next) {
+    for (b = p->blocks; b; b = next) {
         next = b->page_next[which_page(b, ram_page)];
         if (all || overlaps(b, ram_page, off, off + len)) {
             jit_block_invalidate(j, b);
             hit = true;
         }
     }
-    others = __atomic_load_n(&j->m->code_vcpu[ram_page], __ATOMIC_SEQ_CST) & ~mine;
-    if (store && others) {
-        for (unsigned i = 0; i < j->m->m->n_vcpus; i++) {
-            VCpu *o = j->m->m->vcpus[i];
-
-            if (o != j->cpu && (others >> (o->index & 31) & 1)) {
-                CodeWork w = {.ram_page = ram_page, .off = off, .len = len};
-
-                vcpu_queue(o, written_elsewhere, g_memdup2(&w, sizeof w));
-            }
-        }
-    }
-    if (hit || !p || !p->blocks) {
+    if (hit || !p->blocks) {
         refresh_page(j, ram_page);
     }
     if (restart) {
@@ -859,15 +909,9 @@ static void code_written_hook(void *opaque, MemRegion *r, uint64_t off, uint64_t
         if (page < m->map_pages && __atomic_load_n(&m->code_map[page], __ATOMIC_SEQ_CST)) {
             uint32_t who = __atomic_load_n(&m->code_vcpu[page], __ATOMIC_SEQ_CST);
 
-            for (unsigned i = 0; i < m->m->n_vcpus; i++) {
-                VCpu *o = m->m->vcpus[i];
+            CodeWork w = {.ram_page = page, .off = off & MEM_PAGE_MASK, .len = n};
 
-                if (who >> (o->index & 31) & 1) {
-                    CodeWork w = {.ram_page = page, .off = off & MEM_PAGE_MASK, .len = n};
-
-                    vcpu_queue(o, written_elsewhere, g_memdup2(&w, sizeof w));
-                }
-            }
+            tell(m, who, NULL, written_elsewhere, &w);
         }
         off += n;
     }
@@ -878,15 +922,14 @@ static void drop_writes(VCpu *cpu, void *arg)
 {
     CodeWork *w = arg;
     JitCpu *j = jit_cpu(cpu);
-    uint32_t mine = 1u << (cpu->index & 31);
     const uint8_t *host = w->host;
 
     jit_tlb_drop_writes(j, host, w->len);
     for (uint64_t i = 0; i < w->len >> MEM_PAGE_BITS; i++) {
         uint32_t *who = &w->m->write_vcpu[w->ram_page + i];
 
-        if (__atomic_load_n(who, __ATOMIC_SEQ_CST) & mine) {
-            __atomic_and_fetch(who, ~mine, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(who, __ATOMIC_SEQ_CST) & jit_vcpu_bit(cpu)) {
+            __atomic_and_fetch(who, ~jit_vcpu_own(cpu), __ATOMIC_SEQ_CST);
             if (w->from) {
                 continue;
             }
@@ -911,19 +954,13 @@ static void made_clean_hook(void *opaque, MemRegion *r, uint64_t off, uint64_t l
     for (uint64_t i = 0; i < n && first + i < m->map_pages; i++) {
         who |= __atomic_load_n(&m->write_vcpu[first + i], __ATOMIC_SEQ_CST);
     }
-    for (unsigned i = 0; who && i < m->m->n_vcpus; i++) {
-        VCpu *o = m->m->vcpus[i];
+    CodeWork w = {.m = m,
+                  .host = r->host + off,
+                  .dirty = r->dirty + (off >> MEM_PAGE_BITS),
+                  .ram_page = first,
+                  .len = n << MEM_PAGE_BITS};
 
-        if (who >> (o->index & 31) & 1) {
-            CodeWork w = {.m = m,
-                          .host = r->host + off,
-                          .dirty = r->dirty + (off >> MEM_PAGE_BITS),
-                          .ram_page = first,
-                          .len = n << MEM_PAGE_BITS};
-
-            vcpu_queue(o, drop_writes, g_memdup2(&w, sizeof w));
-        }
-    }
+    tell(m, who, NULL, drop_writes, &w);
 }
 
 const MemAccelHooks jit_mem_hooks = {.code_written = code_written_hook,
@@ -931,19 +968,9 @@ const MemAccelHooks jit_mem_hooks = {.code_written = code_written_hook,
 
 void jit_others_protect(JitCpu *j, const JitPageEntry *e)
 {
-    uint32_t who = __atomic_load_n(&j->m->write_vcpu[e->ram_page], __ATOMIC_SEQ_CST);
+    CodeWork w = {
+        .m = j->m, .host = e->host, .ram_page = e->ram_page, .len = MEM_PAGE_SIZE, .from = j->cpu};
 
-    for (unsigned i = 0; i < j->m->m->n_vcpus; i++) {
-        VCpu *o = j->m->m->vcpus[i];
-
-        if (o != j->cpu && (who >> (o->index & 31) & 1)) {
-            CodeWork w = {.m = j->m,
-                          .host = e->host,
-                          .ram_page = e->ram_page,
-                          .len = MEM_PAGE_SIZE,
-                          .from = j->cpu};
-
-            vcpu_queue(o, drop_writes, g_memdup2(&w, sizeof w));
-        }
-    }
+    tell(j->m, __atomic_load_n(&j->m->write_vcpu[e->ram_page], __ATOMIC_SEQ_CST), j->cpu,
+         drop_writes, &w);
 }

@@ -173,7 +173,7 @@ typedef struct JitSegment {
 enum { JIT_NO_CTX = 0x7fff }; /* an id that no block is entered under */
 enum { JIT_JC_LOCAL = 8192, JIT_SEEN = 4096, JIT_CTXS = 32 };
 #define JIT_SEEN_MORE UINT64_MAX
-enum { JIT_SEGMENTS = 16, JIT_HASH_BITS = 16, JIT_PAGE_HASH_BITS = 12 };
+enum { JIT_SEGMENTS = 16, JIT_HASH_BITS = 16, JIT_PAGE_HASH_BITS = 12, JIT_PAGE_LOCKS = 64 };
 
 /* IR as the interpreter keeps it. */
 typedef struct IrCode {
@@ -356,14 +356,27 @@ struct JitMachine {
     Machine *m;
     JitOpts opts;
     uint64_t *code_map;   /* 64 granules of 64 bytes per RAM page; bit: some block covers it */
-    uint32_t *code_vcpu;  /* who has blocks there (bit index & 31) */
+    uint32_t *code_vcpu;  /* who may have blocks there (jit_vcpu_bit) */
     uint32_t *write_vcpu; /* who may have a write fast path to the page */
     size_t map_pages;
-    GMutex atomic_lock; /* atomics that cross pages */
+    GMutex atomic_lock;               /* atomics that cross pages */
+    GMutex page_lock[JIT_PAGE_LOCKS]; /* code_map, code_vcpu and MEM_DIRTY_CODE of a page */
     MemAccelHooks hooks;
     GMutex vop_lock;
     GHashTable *vop_stubs; /* of the interpreter */
 };
+
+/* The vCPU's bit in the masks of who uses a page; those from the 32nd on share the last one. */
+static inline uint32_t jit_vcpu_bit(const VCpu *cpu)
+{
+    return 1u << MIN(cpu->index, 31);
+}
+
+/* What of such a mask is this vCPU's alone. */
+static inline uint32_t jit_vcpu_own(const VCpu *cpu)
+{
+    return cpu->index < 31 ? 1u << cpu->index : 0;
+}
 
 static inline JitCpu *jit_cpu(VCpu *cpu)
 {
@@ -438,6 +451,13 @@ void jit_block_invalidate(JitCpu *j, JitBlock *b);
 void jit_cache_flush(JitCpu *j);
 /* Bytes of a RAM page are about to be (@store by this vCPU) or were written. */
 void jit_code_written(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len, bool store);
+
+/* After the bytes were written: other vCPUs drop their blocks. Not before, or they could
+ * translate the old bytes once more. */
+void jit_code_written_tell(JitCpu *j, uint64_t ram_page, unsigned off, unsigned len);
+
+/* Before bytes [off, off + 64) of the page are translated: writes to them are noticed from now. */
+void jit_code_mark(JitCpu *j, const JitPageEntry *e, unsigned off);
 void *jit_link(VCpu *cpu, const void *stub_ret);
 /* A debugger's breakpoint at this linear address? */
 bool jit_is_break(JitCpu *j, uint64_t linear);

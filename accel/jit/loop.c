@@ -102,6 +102,9 @@ static bool jit_init(Machine *m, const char *opts, GError **err)
     }
     g_mutex_init(&jm->atomic_lock);
     g_mutex_init(&jm->vop_lock);
+    for (unsigned i = 0; i < JIT_PAGE_LOCKS; i++) {
+        g_mutex_init(&jm->page_lock[i]);
+    }
     m->accel_data = jm;
     jm->hooks = jit_mem_hooks;
     jm->hooks.opaque = jm;
@@ -123,6 +126,9 @@ static void jit_fini(Machine *m)
     jit_vop_free(jm);
     g_mutex_clear(&jm->atomic_lock);
     g_mutex_clear(&jm->vop_lock);
+    for (unsigned i = 0; i < JIT_PAGE_LOCKS; i++) {
+        g_mutex_clear(&jm->page_lock[i]);
+    }
     g_free(jm);
     m->accel_data = NULL;
 }

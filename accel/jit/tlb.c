@@ -84,7 +84,7 @@ static void l1_fill(JitCpu *j, const JitPageEntry *p, uint64_t vaddr, unsigned m
     e->tag = page;
     j->l1_global[n] = p->global;
     if (write && p->ram_page < j->m->map_pages) {
-        uint32_t bit = 1u << (j->cpu->index & 31);
+        uint32_t bit = jit_vcpu_bit(j->cpu);
 
         if (!(j->m->write_vcpu[p->ram_page] & bit)) {
             __atomic_or_fetch(&j->m->write_vcpu[p->ram_page], bit, __ATOMIC_SEQ_CST);
@@ -487,10 +487,14 @@ static void before_write(JitCpu *j, const JitPageEntry *e, unsigned off, unsigne
     }
 }
 
-static void after_write(JitCpu *j, const JitPageEntry *e, uint64_t addr, unsigned mmu)
+static void after_write(JitCpu *j, const JitPageEntry *e, uint64_t addr, unsigned size,
+                        unsigned mmu)
 {
     const uint8_t others = MEM_DIRTY_ALL & ~MEM_DIRTY_CODE;
 
+    if (!(__atomic_load_n(e->dirty, __ATOMIC_SEQ_CST) & MEM_DIRTY_CODE) && !j->checking) {
+        jit_code_written_tell(j, e->ram_page, addr & MEM_PAGE_MASK, size);
+    }
     if ((__atomic_load_n(e->dirty, __ATOMIC_RELAXED) & others) != others) {
         __atomic_or_fetch(e->dirty, others, __ATOMIC_SEQ_CST);
     }
@@ -508,7 +512,7 @@ static void store_in_page(JitCpu *j, uint64_t addr, uint64_t v, unsigned size, u
     if (e->host && !e->rom) {
         before_write(j, e, off, size);
         host_store(e->host + off, v, size);
-        after_write(j, e, addr, mmu);
+        after_write(j, e, addr, size, mmu);
     } else if (e->host) {
         /* ROM: ignored */
     } else if (size == 1 || size == 2 || size == 4 || size == 8) {
@@ -665,7 +669,7 @@ void jit_mem_store_vec(JitCpu *j, uint64_t addr, unsigned mem, const void *v)
 
         before_write(j, &a, off, 16);
         memcpy(a.host + off, q, 16);
-        after_write(j, &a, addr, mmu);
+        after_write(j, &a, addr, 16, mmu);
         return;
     }
     store_any(j, addr, q[0], 8, mmu);
@@ -745,7 +749,7 @@ uint64_t jit_mem_atomic(JitCpu *j, IrAtomic op, uint64_t addr, unsigned mem, uin
         } else {
             old = host_atomic(op, e.host + off, size, v, expected);
         }
-        after_write(j, &e, addr, mmu);
+        after_write(j, &e, addr, size, mmu);
         return old;
     }
     /* Across pages or to a device: atomic among those that do the same. Checks come first,
@@ -897,7 +901,7 @@ bool jit_cas16(VCpu *cpu, uint64_t vaddr, const uint64_t expect[2], const uint64
     if (e.host && !e.rom && !e.watched && !(vaddr & 15)) {
         before_write(j, &e, vaddr & MEM_PAGE_MASK, 16);
         ok = host_cas16(e.host + (vaddr & MEM_PAGE_MASK), expect, desired, old);
-        after_write(j, &e, vaddr, mmu);
+        after_write(j, &e, vaddr, 16, mmu);
         return ok;
     }
     if (crosses(vaddr, 16)) {
@@ -954,6 +958,8 @@ static void phys_written(JitCpu *j, const FlatRange *r, uint64_t paddr, unsigned
     if (!(__atomic_load_n(d, __ATOMIC_RELAXED) & MEM_DIRTY_CODE)) {
         jit_code_written(j, (r->region->ram_index + off) >> MEM_PAGE_BITS, off & MEM_PAGE_MASK,
                          size, false);
+        jit_code_written_tell(j, (r->region->ram_index + off) >> MEM_PAGE_BITS, off & MEM_PAGE_MASK,
+                              size);
     }
     if ((__atomic_load_n(d, __ATOMIC_RELAXED) & others) != others) {
         __atomic_or_fetch(d, others, __ATOMIC_SEQ_CST);
@@ -994,12 +1000,12 @@ bool jit_phys_cas(VCpu *cpu, uint64_t paddr, uint64_t old, uint64_t now, unsigne
 
 void jit_tlb_protect(JitCpu *j, const JitPageEntry *e)
 {
-    uint32_t *who = &j->m->write_vcpu[e->ram_page], mine = 1u << (j->cpu->index & 31);
+    uint32_t *who = &j->m->write_vcpu[e->ram_page];
 
     __atomic_and_fetch(e->dirty, (uint8_t)~MEM_DIRTY_CODE, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(who, __ATOMIC_SEQ_CST) & mine) {
+    if (__atomic_load_n(who, __ATOMIC_SEQ_CST) & jit_vcpu_bit(j->cpu)) {
         jit_tlb_drop_writes(j, e->host, MEM_PAGE_SIZE);
-        __atomic_and_fetch(who, ~mine, __ATOMIC_SEQ_CST);
+        __atomic_and_fetch(who, ~jit_vcpu_own(j->cpu), __ATOMIC_SEQ_CST);
     }
     if (__atomic_load_n(who, __ATOMIC_SEQ_CST)) {
         jit_others_protect(j, e);
@@ -1024,8 +1030,6 @@ bool jit_fetch_page(JitCpu *j, uint64_t linear)
     j->fetch_granule = UINT64_MAX;
     if (!e->host || e->ram_page >= j->m->map_pages) {
         j->block_io = true;
-    } else if (__atomic_load_n(e->dirty, __ATOMIC_RELAXED) & MEM_DIRTY_CODE) {
-        jit_tlb_protect(j, e);
     }
     return true;
 }
@@ -1044,17 +1048,8 @@ bool jit_fetch(VCpu *cpu, uint64_t linear, uint8_t *byte)
         return true;
     }
     if (off >> 6 != j->fetch_granule && !j->block_io) {
-        /* Marked before it is read: a write from now on is noticed. */
-        uint64_t *map = &j->m->code_map[e->ram_page];
-        uint32_t *who = &j->m->code_vcpu[e->ram_page], mine = 1u << (cpu->index & 31);
-
         j->fetch_granule = off >> 6;
-        if (!(*map >> (off >> 6) & 1)) {
-            __atomic_or_fetch(map, 1ull << (off >> 6), __ATOMIC_SEQ_CST);
-        }
-        if (!(*who & mine)) {
-            __atomic_or_fetch(who, mine, __ATOMIC_SEQ_CST);
-        }
+        jit_code_mark(j, e, off);
     }
     *byte = e->host[off];
     return true;

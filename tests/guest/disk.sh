@@ -16,4 +16,6 @@ result "systemd reached the login prompt" $?
 e2=$(command -v e2fsck || echo /sbin/e2fsck)
 dd if="$work/disk.img" of="$work/part.img" bs=1M skip=1 conv=sparse status=none && "$e2" -fn "$work/part.img" >"$work/fsck.log" 2>&1
 result "the file system is clean afterwards" $? "$work/fsck.log"
+# A small code cache: blocks are evicted all the time while both CPUs write each other's code pages.
+boot "the same with two CPUs on a snapshot, evicting" 300 "$ok" -m 1G -smp 2 -accel jit,tb-size=12M -drive "file=$work/disk.img,snapshot=on"
 finish
