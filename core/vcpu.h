@@ -18,7 +18,7 @@ typedef struct VCpu VCpu;
 typedef struct Target Target;
 typedef struct Accelerator Accelerator;
 typedef struct Machine Machine;
-typedef struct JitTarget JitTarget; /* accel/jit/jit-target.h */
+typedef struct JitTarget JitTarget;     /* accel/jit/jit-target.h */
 typedef struct CpuBoardOps CpuBoardOps; /* core/intc.h */
 
 /* Architectural events, bits of VCpu.events. */

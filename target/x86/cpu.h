@@ -6,8 +6,8 @@
 #define RHEA_TARGET_X86_CPU_H
 
 #include "accel/jit/jit-target.h"
-#include "core/vcpu.h"
 #include "core/intc.h"
+#include "core/vcpu.h"
 #include <stdbool.h>
 #include <stdint.h>
 
