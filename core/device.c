@@ -259,6 +259,9 @@ bool device_realize(Device *dev, Bus *bus, GError **err)
         return fail(err, "%s needs a bus of kind %s%s%s", t->name, t->bus,
                     bus ? ", which is not " : "", bus ? bus->name : "");
     }
+    if (bus && bus_full(bus)) {
+        return fail(err, "%s: bus %s is full", t->name, bus->name);
+    }
     dev->bus = bus;
     if (bus) {
         bus->children = g_list_append(bus->children, dev);
@@ -309,6 +312,11 @@ void device_free(Device *dev)
 }
 
 /* ---- buses ---- */
+
+bool bus_full(const Bus *bus)
+{
+    return bus->max_children && g_list_length(bus->children) >= bus->max_children;
+}
 
 void bus_init(Bus *bus, const char *kind, const char *name, Device *owner)
 {

@@ -75,10 +75,11 @@ struct Device {
 
 /* A place that devices plug into. Concrete buses (PciBus, IdeBus…) have it as first member. */
 struct Bus {
-    const char *kind; /* "PCI", "ISA"… */
-    char *name;       /* "pci.0" */
-    Device *owner;    /* NULL for the root */
-    GList *children;  /* of Device* */
+    const char *kind;      /* "PCI", "ISA"… */
+    char *name;            /* "pci.0" */
+    Device *owner;         /* NULL for the root */
+    GList *children;       /* of Device* */
+    unsigned max_children; /* 0: as many as the bus's own rules allow */
 };
 
 /* All types that are linked in: a static list in hw/types.c. NULL-terminated. */
@@ -97,6 +98,8 @@ const char *property_kind_name(PropKind kind);
 bool device_realize(Device *dev, Bus *bus, GError **err);
 void device_free(Device *dev); /* unrealizes when needed */
 
+/* Takes no more devices. */
+bool bus_full(const Bus *bus);
 void bus_init(Bus *bus, const char *kind, const char *name, Device *owner);
 void bus_clear(Bus *bus); /* frees children and what it holds, not @bus */
 

@@ -37,10 +37,16 @@ bool devices_show_help(const SystemConfig *c)
     return false;
 }
 
+/* Without a name a bus with room is wanted. */
+static bool bus_fits(const Bus *bus, const char *kind, const char *name)
+{
+    return !strcmp(bus->kind, kind) && (name ? !strcmp(bus->name, name) : !bus_full(bus));
+}
+
 /* Depth first: a bus of @kind (and of @name, if given) at or below @bus. */
 static Bus *find_bus(Bus *bus, const char *kind, const char *name)
 {
-    if (!strcmp(bus->kind, kind) && (!name || !strcmp(bus->name, name))) {
+    if (bus_fits(bus, kind, name)) {
         return bus;
     }
     for (GList *d = bus->children; d; d = d->next) {
@@ -52,6 +58,19 @@ static Bus *find_bus(Bus *bus, const char *kind, const char *name)
         }
     }
     return NULL;
+}
+
+/* Below the root, or provided by a device of the board. */
+static Bus *find_machine_bus(Machine *m, const char *kind, const char *name)
+{
+    Bus *bus = m->root_bus ? find_bus(m->root_bus, kind, name) : NULL;
+
+    for (guint i = 0; !bus && i < m->devices->len; i++) {
+        for (GList *b = ((Device *)m->devices->pdata[i])->buses; b && !bus; b = b->next) {
+            bus = bus_fits(b->data, kind, name) ? b->data : NULL;
+        }
+    }
+    return bus;
 }
 
 typedef struct SetProps {
@@ -82,10 +101,11 @@ bool device_create_from_text(Machine *m, const char *text, GError **err)
     } else if (!type || !type->user_creatable) {
         fail(err, "-device: there is no device '%s'; -device help lists them", driver);
     } else {
-        Bus *bus = m->root_bus && type->bus ? find_bus(m->root_bus, type->bus, bus_name) : NULL;
+        Bus *bus = type->bus ? find_machine_bus(m, type->bus, bus_name) : NULL;
         if (type->bus && !bus) {
-            fail(err, "-device %s: this machine has no %s bus%s%s", driver, type->bus,
-                 bus_name ? " named " : "", bus_name ? bus_name : "");
+            fail(err, "-device %s: this machine has no %s%s bus%s%s", driver,
+                 bus_name ? "" : "free ", type->bus, bus_name ? " named " : "",
+                 bus_name ? bus_name : "");
         } else {
             Device *dev = device_new(type, m);
             SetProps s = {dev, err, true};
