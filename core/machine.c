@@ -315,6 +315,18 @@ void machine_add_state_hook(Machine *m, void (*fn)(void *opaque, bool running), 
     m->state_hooks = g_slist_append(m->state_hooks, h);
 }
 
+void machine_remove_state_hook(Machine *m, void (*fn)(void *opaque, bool running), void *opaque)
+{
+    for (GSList *l = m->state_hooks; l; l = l->next) {
+        Hook *h = l->data;
+        if (h->state == fn && h->opaque == opaque) {
+            m->state_hooks = g_slist_delete_link(m->state_hooks, l);
+            g_free(h);
+            return;
+        }
+    }
+}
+
 /* ---- life ---- */
 
 Machine *machine_new(const MachineType *type, const Accelerator *accel)

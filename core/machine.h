@@ -44,15 +44,21 @@ typedef struct MachineType {
     void (*fini)(Machine *m);
 } MachineType;
 
-/* One -drive, -hda, -cdrom…; strings are owned by the configuration. */
+/* One -drive, -blockdev, -hda, -cdrom…: made and opened by block/drive.h. */
 typedef struct DriveSpec {
-    char *file; /* NULL: empty CD or floppy drive */
+    char *file; /* NULL: empty CD or floppy drive, or described by @opts */
     enum { DRIVE_IF_IDE, DRIVE_IF_FLOPPY, DRIVE_IF_NONE, DRIVE_IF_VIRTIO, DRIVE_IF_PFLASH } iface;
     int index;     /* IDE: 0…3, floppy: 0…1, -1 = next free */
     bool if_given; /* else the machine's default interface */
     bool cdrom, readonly, snapshot;
     char *format, *id, *serial;
-    bool used; /* a board or device took it */
+    bool used;                  /* a board or device took it */
+    bool node;                  /* of -blockdev: stays when its device goes */
+    struct BlockOptions *opts;  /* all else that was said of it; block/drive.c */
+    struct BlockDev *medium;    /* while @used: the image, NULL without one */
+    const struct DriveOps *ops; /* of the device that shows it to the guest, and its argument */
+    void *ops_opaque;
+    void *export; /* private to block/nbd-server.c */
 } DriveSpec;
 
 struct Chardev; /* chardev/chardev.h */
@@ -81,6 +87,7 @@ typedef struct MachineConfig {
     bool have_uuid;
     bool has_display;          /* a VGA adapter is wanted */
     GPtrArray *drives;         /* of DriveSpec* */
+    bool snapshot;             /* -snapshot: of all drives */
     struct Chardev *serial[4]; /* NULL: port not fitted */
     struct Chardev *parallel[3];
     struct Chardev *debugcon;   /* -debugcon */
@@ -118,6 +125,9 @@ struct Machine {
     struct SdlDisplay *sdl;       /* private to ui/sdl.c; NULL without a window */
     struct Keymap *keymap;        /* of -k; owned by system/displays.c, may be NULL */
     struct NetList *nets;         /* private to net/net.c; NULL without networks */
+    GSList *throttle_groups;      /* private to block/throttle.c */
+    /* A drive has news for QMP clients: an event and its data as JSON; may be NULL. */
+    void (*block_event)(Machine *m, const char *event, const char *json);
 };
 
 /* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */
@@ -149,6 +159,8 @@ void machine_reset(Machine *m);
 void machine_add_reset_hook(Machine *m, void (*fn)(void *opaque), void *opaque);
 /* @fn(opaque, running) after each change of the run state. */
 void machine_add_state_hook(Machine *m, void (*fn)(void *opaque, bool running), void *opaque);
+/* Not from inside a hook. */
+void machine_remove_state_hook(Machine *m, void (*fn)(void *opaque, bool running), void *opaque);
 /* vCPU loop: must vCPUs park now? Machine lock. And: one did. */
 bool machine_must_park(const Machine *m);
 void machine_vcpu_parked(Machine *m);
