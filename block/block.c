@@ -1,46 +1,109 @@
 /* Requests, worker threads and completions of block devices. */
 #include "block/block.h"
-#include "block/driver.h"
+#include "block/dev.h"
+#include "block/tree.h"
 #include "core/log.h"
 #include "core/machine.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-#define MAX_THREADS 8
-
-enum { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD };
-
-typedef struct Request {
-    int kind;
-    uint64_t off, len;
-    struct iovec *iov;
-    unsigned n_iov;
-    BlockDone *done;
-    void *opaque;
-    int ret;
-} Request;
-
-struct BlockDev {
-    BlockFile file;
-    char *name;
-    bool read_only;
-    bool probed_raw; /* nobody said raw: it must not turn into another format */
-    GThreadPool *pool;
-    GSource *source;
-    unsigned in_flight; /* machine lock: requests whose callback has not run */
-    GMutex lock;
-    GCond finished;
-    GQueue completed; /* of Request, under @lock */
-};
+#define MAX_THREADS 16
+#define HEAD 16 /* bytes that formats are known by */
+#define ZERO_CHUNK (1u << 20)
 
 typedef struct DoneSource {
     GSource source;
     BlockDev *dev;
 } DoneSource;
 
+static BlockKind kind_of(const Request *r)
+{
+    return r->kind == REQ_ZEROES ? BLOCK_WRITE : (BlockKind)r->kind;
+}
+
 /* ---- completion ---- */
+
+static void account(BlockDev *b, const Request *r)
+{
+    BlockKind k = kind_of(r);
+    BlockStats *s = &b->stats;
+
+    b->stats.last = g_get_monotonic_time() * 1000;
+    if (r->invalid) {
+        s->invalid[k]++;
+    } else if (r->ret < 0) {
+        s->failed[k]++;
+    } else {
+        s->ops[k]++;
+        s->bytes[k] += r->len;
+        s->ns[k] += (uint64_t)MAX(s->last - r->start, 0);
+        if (k == BLOCK_WRITE) {
+            s->highest = MAX(s->highest, r->off + r->len);
+        }
+    }
+}
+
+static void tell_error(BlockDev *b, const Request *r, const char *action)
+{
+    if (!b->opts.machine || !b->opts.machine->block_event) {
+        return;
+    }
+    g_autofree char *id = g_strescape(b->opts.id ? b->opts.id : "", NULL);
+    g_autofree char *json = g_strdup_printf(
+        "{\"device\": \"%s\", \"operation\": \"%s\", \"action\": \"%s\", \"nospace\": %s, "
+        "\"reason\": \"%s\"}",
+        id, r->kind == REQ_READ ? "read" : "write", action, r->ret == -ENOSPC ? "true" : "false",
+        g_strerror(-r->ret));
+    b->opts.machine->block_event(b->opts.machine, "BLOCK_IO_ERROR", json);
+}
+
+static void zero_result(const Request *r)
+{
+    for (unsigned i = 0; i < r->n_iov; i++) {
+        memset(r->iov[i].iov_base, 0, r->iov[i].iov_len);
+    }
+}
+
+/* A request failed: as rerror= and werror= want it. True: it waits until the machine goes on. */
+static bool failed(BlockDev *b, Request *r)
+{
+    BlockErrorPolicy p = r->kind == REQ_READ ? b->opts.rerror : b->opts.werror;
+
+    if (r->invalid) {
+        return false;
+    }
+    if (p == BLOCK_ERROR_DEFAULT) {
+        p = r->kind == REQ_READ ? BLOCK_ERROR_REPORT : BLOCK_ERROR_ENOSPC;
+    }
+    if (p == BLOCK_ERROR_ENOSPC) {
+        p = r->ret == -ENOSPC ? BLOCK_ERROR_STOP : BLOCK_ERROR_REPORT;
+    }
+    if (p == BLOCK_ERROR_STOP && (!b->opts.machine || b->draining)) {
+        p = BLOCK_ERROR_REPORT;
+    }
+    if (p == BLOCK_ERROR_REPORT) {
+        tell_error(b, r, "report");
+        return false;
+    }
+    if (p == BLOCK_ERROR_IGNORE) {
+        tell_error(b, r, "ignore");
+        if (r->kind == REQ_READ) {
+            zero_result(r);
+        }
+        r->ret = 0;
+        return false;
+    }
+    tell_error(b, r, "stop");
+    if (b->stats.failure == BLOCK_ERROR_DEFAULT) {
+        warn_report("image '%s': %s; the machine stops, 'cont' tries again", b->name,
+                    g_strerror(-r->ret));
+    }
+    b->stats.failure = BLOCK_ERROR_STOP;
+    b->stats.no_space = r->ret == -ENOSPC;
+    g_queue_push_tail(&b->stalled, r);
+    machine_request_stop(b->opts.machine, RUN_IO_ERROR);
+    return true;
+}
 
 /* Machine lock held. */
 static bool run_completed(BlockDev *b)
@@ -55,6 +118,10 @@ static bool run_completed(BlockDev *b)
             return any;
         }
         any = true;
+        account(b, r);
+        if (r->ret < 0 && failed(b, r)) {
+            continue;
+        }
         b->in_flight--;
         r->done(r->opaque, r->ret);
         g_free(r->iov);
@@ -87,49 +154,106 @@ static void complete(BlockDev *b, Request *r)
     g_mutex_unlock(&b->lock);
 }
 
-/* A guest that writes another format's header would choose what is read the next time. */
-static bool disguised(const Request *r)
-{
-    uint8_t head[8];
-    size_t n = 0;
+/* ---- on the worker ---- */
 
-    if (r->off != 0) {
+/* A guest that writes another format's header would choose what is read the next time. */
+static bool disguised(const BlockFile *f, const Request *r)
+{
+    uint8_t head[HEAD] = {0};
+    struct iovec old = {head, MIN(HEAD, f->size)};
+    size_t at = r->off, n = MIN(HEAD, f->size);
+
+    if (r->off >= HEAD || f->driver->read(f->file, 0, &old, 1)) {
         return false;
     }
-    for (unsigned i = 0; i < r->n_iov && n < sizeof(head); i++) {
-        size_t k = MIN(sizeof(head) - n, r->iov[i].iov_len);
-        memcpy(head + n, r->iov[i].iov_base, k);
-        n += k;
+    for (unsigned i = 0; i < r->n_iov && at < n; i++) {
+        size_t k = MIN(n - at, r->iov[i].iov_len);
+        memcpy(head + at, r->iov[i].iov_base, k);
+        at += k;
     }
     return strcmp(image_probe(head, n), "raw");
 }
 
-static int run(BlockFile *f, const Request *r)
+static bool all_zero(const Request *r)
 {
+    static const uint8_t zeros[4096];
+    for (unsigned i = 0; i < r->n_iov; i++) {
+        const uint8_t *p = r->iov[i].iov_base;
+        for (size_t left = r->iov[i].iov_len, n; left; left -= n, p += n) {
+            n = MIN(left, sizeof(zeros));
+            if (memcmp(p, zeros, n)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+int block_file_zero(const BlockFile *f, uint64_t off, uint64_t len, bool unmap)
+{
+    if (f->driver->write_zeroes) {
+        return f->driver->write_zeroes(f->file, off, len, unmap);
+    }
+    g_autofree uint8_t *zeros = g_malloc0(MIN(len, ZERO_CHUNK));
+    int ret = 0;
+    while (len && ret == 0) {
+        struct iovec iov = {zeros, MIN(len, ZERO_CHUNK)};
+        ret = f->driver->write(f->file, off, &iov, 1);
+        off += iov.iov_len;
+        len -= iov.iov_len;
+    }
+    return ret;
+}
+
+static int run_write(BlockDev *b, const Request *r)
+{
+    const BlockFile *f = &b->file;
+
+    if (b->probed_raw && disguised(f, r)) {
+        if (!g_atomic_int_exchange(&b->disguise_told, 1)) {
+            warn_report("image '%s': the guest writes another format's header to an image that was "
+                        "found to be raw; it gets an error. format=raw allows it",
+                        b->name);
+        }
+        return -EIO;
+    }
+    if (b->opts.detect_zeroes != BLOCK_ZEROES_OFF && f->driver->write_zeroes && all_zero(r)) {
+        return f->driver->write_zeroes(f->file, r->off, r->len,
+                                       b->opts.detect_zeroes == BLOCK_ZEROES_UNMAP &&
+                                           b->opts.discard);
+    }
+    return f->driver->write(f->file, r->off, r->iov, r->n_iov);
+}
+
+static int run(BlockDev *b, const Request *r)
+{
+    const BlockFile *f = &b->file;
+    int ret;
+
     switch (r->kind) {
     case REQ_READ:
         return f->driver->read(f->file, r->off, r->iov, r->n_iov);
     case REQ_WRITE:
-        return f->driver->write(f->file, r->off, r->iov, r->n_iov);
+        ret = run_write(b, r);
+        break;
+    case REQ_ZEROES:
+        ret = block_file_zero(f, r->off, r->len, r->unmap && b->opts.discard);
+        break;
     case REQ_FLUSH:
         return f->driver->flush(f->file);
     default:
-        return f->driver->discard ? f->driver->discard(f->file, r->off, r->len) : 0;
+        return b->opts.discard && f->driver->discard ? f->driver->discard(f->file, r->off, r->len)
+                                                     : 0;
     }
+    return ret == 0 && (r->fua || b->opts.writethrough) ? f->driver->flush(f->file) : ret;
 }
 
 static void worker(gpointer data, gpointer user)
 {
     Request *r = data;
     BlockDev *b = user;
-    if (r->kind == REQ_WRITE && b->probed_raw && disguised(r)) {
-        guest_error("image '%s': the guest writes another format's header to a probed raw image; "
-                    "format=raw allows it",
-                    b->name);
-        r->ret = -EPERM;
-    } else {
-        r->ret = run(&b->file, r);
-    }
+
+    r->ret = run(b, r);
     complete(b, r);
 }
 
@@ -140,48 +264,99 @@ static bool in_range(const BlockDev *b, uint64_t off, uint64_t len)
     return off <= b->file.size && len <= b->file.size - off;
 }
 
-static void submit(BlockDev *b, int kind, uint64_t off, uint64_t len, const struct iovec *iov,
-                   unsigned n_iov, BlockDone *done, void *opaque)
+static void dispatch(ThrottleItem *it)
 {
-    Request *r = g_new0(Request, 1);
+    Request *r = (Request *)it;
+    g_thread_pool_push(((BlockDev *)it->owner)->pool, r, NULL);
+}
 
-    *r = (Request){.kind = kind, .off = off, .len = len, .done = done, .opaque = opaque};
-    r->iov = g_memdup2(iov, n_iov * sizeof(*iov));
-    r->n_iov = n_iov;
+/* Takes @proto's fields; the lists are copied. */
+static void submit(BlockDev *b, const Request *proto)
+{
+    Request *r = g_memdup2(proto, sizeof(*proto));
+    bool change = r->kind != REQ_READ && r->kind != REQ_FLUSH;
+
+    r->iov = g_memdup2(r->iov, r->n_iov * sizeof(*r->iov));
+    r->start = g_get_monotonic_time() * 1000;
+    r->item =
+        (ThrottleItem){.owner = b, .bytes = r->len, .write = r->kind != REQ_READ, .go = dispatch};
     b->in_flight++;
-    if (!in_range(b, off, len)) {
+    if (!in_range(b, r->off, r->len)) {
         r->ret = -EINVAL;
-    } else if (b->read_only && (kind == REQ_WRITE || kind == REQ_DISCARD)) {
+    } else if (b->read_only && change) {
         r->ret = -EROFS;
-    } else if (kind != REQ_FLUSH && len == 0) {
-        r->ret = 0;
-    } else {
-        g_thread_pool_push(b->pool, r, NULL);
+    } else if (r->kind == REQ_FLUSH || r->kind == REQ_DISCARD) {
+        dispatch(&r->item);
+        return;
+    } else if (r->len) {
+        if (b->throttle) {
+            throttle_submit(b->throttle, &r->item);
+        } else {
+            dispatch(&r->item);
+        }
         return;
     }
+    r->invalid = r->ret != 0;
     complete(b, r);
 }
 
 void block_read(BlockDev *b, uint64_t off, const struct iovec *iov, unsigned n_iov, BlockDone *done,
                 void *opaque)
 {
-    submit(b, REQ_READ, off, iov_length(iov, n_iov), iov, n_iov, done, opaque);
+    submit(b, &(Request){.kind = REQ_READ,
+                         .off = off,
+                         .len = iov_length(iov, n_iov),
+                         .iov = (struct iovec *)iov,
+                         .n_iov = n_iov,
+                         .done = done,
+                         .opaque = opaque});
+}
+
+static void write_request(BlockDev *b, uint64_t off, const struct iovec *iov, unsigned n_iov,
+                          bool fua, BlockDone *done, void *opaque)
+{
+    submit(b, &(Request){.kind = REQ_WRITE,
+                         .off = off,
+                         .len = iov_length(iov, n_iov),
+                         .iov = (struct iovec *)iov,
+                         .n_iov = n_iov,
+                         .fua = fua,
+                         .done = done,
+                         .opaque = opaque});
 }
 
 void block_write(BlockDev *b, uint64_t off, const struct iovec *iov, unsigned n_iov,
                  BlockDone *done, void *opaque)
 {
-    submit(b, REQ_WRITE, off, iov_length(iov, n_iov), iov, n_iov, done, opaque);
+    write_request(b, off, iov, n_iov, false, done, opaque);
+}
+
+void block_write_fua(BlockDev *b, uint64_t off, const struct iovec *iov, unsigned n_iov,
+                     BlockDone *done, void *opaque)
+{
+    write_request(b, off, iov, n_iov, true, done, opaque);
+}
+
+void block_write_zeroes(BlockDev *b, uint64_t off, uint64_t len, bool unmap, BlockDone *done,
+                        void *opaque)
+{
+    submit(b, &(Request){.kind = REQ_ZEROES,
+                         .off = off,
+                         .len = len,
+                         .unmap = unmap,
+                         .done = done,
+                         .opaque = opaque});
 }
 
 void block_flush(BlockDev *b, BlockDone *done, void *opaque)
 {
-    submit(b, REQ_FLUSH, 0, 0, NULL, 0, done, opaque);
+    submit(b, &(Request){.kind = REQ_FLUSH, .done = done, .opaque = opaque});
 }
 
 void block_discard(BlockDev *b, uint64_t off, uint64_t len, BlockDone *done, void *opaque)
 {
-    submit(b, REQ_DISCARD, off, len, NULL, 0, done, opaque);
+    submit(b,
+           &(Request){.kind = REQ_DISCARD, .off = off, .len = len, .done = done, .opaque = opaque});
 }
 
 unsigned block_in_flight(const BlockDev *b)
@@ -189,9 +364,9 @@ unsigned block_in_flight(const BlockDev *b)
     return b->in_flight;
 }
 
-void block_drain(BlockDev *b)
+static void wait_until(BlockDev *b, bool keep_stalled)
 {
-    while (b->in_flight) {
+    while (b->in_flight > (keep_stalled ? b->stalled.length : 0)) {
         if (run_completed(b)) {
             continue;
         }
@@ -200,6 +375,46 @@ void block_drain(BlockDev *b)
             g_cond_wait(&b->finished, &b->lock);
         }
         g_mutex_unlock(&b->lock);
+    }
+}
+
+void block_quiesce(BlockDev *b)
+{
+    if (b->throttle) {
+        throttle_release(b->throttle, b);
+    }
+    wait_until(b, true);
+}
+
+void block_drain(BlockDev *b)
+{
+    Request *r;
+
+    if (b->throttle) {
+        throttle_release(b->throttle, b);
+    }
+    b->draining = true;
+    while ((r = g_queue_pop_head(&b->stalled))) {
+        complete(b, r);
+    }
+    wait_until(b, false);
+    b->draining = false;
+}
+
+/* The machine goes on: what stopped it is tried again. */
+static void on_state(void *opaque, bool running)
+{
+    BlockDev *b = opaque;
+
+    if (!running) {
+        return;
+    }
+    b->stats.failure = BLOCK_ERROR_DEFAULT;
+    b->stats.no_space = false;
+    for (unsigned n = b->stalled.length; n; n--) {
+        Request *r = g_queue_pop_head(&b->stalled);
+        r->ret = 0;
+        dispatch(&r->item);
     }
 }
 
@@ -230,9 +445,24 @@ bool block_read_only(const BlockDev *b)
     return b->read_only;
 }
 
+bool block_write_cache(const BlockDev *b)
+{
+    return !b->opts.writethrough;
+}
+
+bool block_discards(const BlockDev *b)
+{
+    return b->opts.discard;
+}
+
 const char *block_name(const BlockDev *b)
 {
     return b->name;
+}
+
+const char *block_id(const BlockDev *b)
+{
+    return b->opts.id ? b->opts.id : b->name;
 }
 
 const char *block_format(const BlockDev *b)
@@ -250,6 +480,7 @@ static BlockDev *dev_new(const BlockFile *f, const char *name, bool read_only)
     g_mutex_init(&b->lock);
     g_cond_init(&b->finished);
     g_queue_init(&b->completed);
+    g_queue_init(&b->stalled);
     b->pool = g_thread_pool_new(worker, b, MAX_THREADS, FALSE, NULL);
     b->source = g_source_new(&done_funcs, sizeof(DoneSource));
     ((DoneSource *)b->source)->dev = b;
@@ -258,24 +489,66 @@ static BlockDev *dev_new(const BlockFile *f, const char *name, bool read_only)
     return b;
 }
 
+static bool check_options(const BlockOptions *o, GError **err)
+{
+    if (o->aio == BLOCK_AIO_NATIVE && !o->direct) {
+        return fail(err, "image '%s': aio=native needs cache=none or cache=directsync",
+                    o->file ? o->file : o->id);
+    }
+    if (o->detect_zeroes == BLOCK_ZEROES_UNMAP && !o->discard) {
+        return fail(err, "image '%s': detect-zeroes=unmap needs discard=unmap",
+                    o->file ? o->file : o->id);
+    }
+    if (o->unlocked && !o->read_only) {
+        return fail(err, "image '%s': force-share=on needs read-only=on",
+                    o->file ? o->file : o->id);
+    }
+    return throttle_check(&o->throttle, err);
+}
+
+static bool open_file(BlockFile *f, const BlockOptions *o, GError **err)
+{
+    bool write = !o->read_only && !o->snapshot;
+    unsigned flags = (write ? IMAGE_WRITE : 0) | (o->direct ? IMAGE_DIRECT : 0) |
+                     (o->no_flush ? IMAGE_NO_FLUSH : 0) | (o->unlocked ? IMAGE_UNLOCKED : 0) |
+                     (o->share_rw ? IMAGE_SHARE_RW : 0) | (o->auto_read_only ? IMAGE_AUTO_RO : 0);
+    if (o->tree) {
+        return tree_open(f, o->tree, o->machine, flags, err);
+    }
+    return image_open(f, o->file, o->format, flags, err);
+}
+
 BlockDev *block_open(const BlockOptions *o, GError **err)
 {
     BlockFile f, top;
-    bool write = !o->read_only && !o->snapshot;
 
-    if (!image_open(&f, o->file, o->format, write ? IMAGE_WRITE : 0, err)) {
+    if (!check_options(o, err) || !open_file(&f, o, err)) {
         return NULL;
     }
-    bool guess = !o->format && !strcmp(f.driver->name, "raw");
+    bool guess = !o->format && !o->tree && !strcmp(f.driver->name, "raw");
+    bool read_only = o->read_only || (f.read_only && !o->snapshot);
     if (o->snapshot && !o->read_only) {
         if (!overlay_open(&top, &f, err)) {
-            f.driver->close(f.file);
+            block_file_close(&f);
             return NULL;
         }
         f = top;
     }
-    BlockDev *b = dev_new(&f, o->file, o->read_only);
-    b->probed_raw = guess && write;
+    const char *path = f.driver->path ? f.driver->path(f.file) : NULL;
+    BlockDev *b = dev_new(&f, o->file ? o->file : path ? path : o->id ? o->id : "", read_only);
+    b->probed_raw = guess && !o->snapshot && !read_only;
+    b->opts = *o;
+    b->opts.read_only = read_only;
+    b->opts.file = b->name;
+    b->opts.format = b->opts.throttle_group = NULL;
+    b->opts.tree = NULL;
+    b->opts.id = g_strdup(o->id);
+    if (o->machine) {
+        machine_add_state_hook(o->machine, on_state, b);
+    }
+    if (throttle_enabled(&o->throttle) || o->throttle_group) {
+        block_set_throttle(b, &o->throttle, o->throttle_group);
+    }
     return b;
 }
 
@@ -292,13 +565,19 @@ void block_close(BlockDev *b)
         return;
     }
     block_drain(b);
+    if (b->opts.machine) {
+        machine_remove_state_hook(b->opts.machine, on_state, b);
+    }
     g_source_destroy(b->source);
     /* Workers have handed over their last request, but may still be inside complete(). */
     g_thread_pool_free(b->pool, FALSE, TRUE);
     g_source_unref(b->source);
-    b->file.driver->close(b->file.file);
+    block_file_close(&b->file);
+    throttle_group_put(b->throttle);
+    clock_free(b->clock);
     g_mutex_clear(&b->lock);
     g_cond_clear(&b->finished);
+    g_free((char *)b->opts.id);
     g_free(b->name);
     g_free(b);
 }

@@ -19,6 +19,9 @@ typedef struct BlockExtent {
     bool compressed, has_offset;
 } BlockExtent;
 
+typedef struct BlockFile BlockFile;
+
+/* read, write, flush and close are there always; the rest may be NULL. */
 typedef struct BlockDriver {
     const char *name;
     int (*read)(void *file, uint64_t off, const struct iovec *iov, unsigned n_iov);
@@ -26,22 +29,34 @@ typedef struct BlockDriver {
     int (*flush)(void *file);
     int (*discard)(void *file, uint64_t off, uint64_t len); /* NULL: nothing happens */
     void (*close)(void *file);
-    /* May be NULL: the whole range is data. @len > 0 bounds what is looked at. */
+    /* NULL: the whole range is data. @len > 0 bounds what is looked at. */
     int (*extent)(void *file, uint64_t off, uint64_t len, BlockExtent *e);
-    /* May be NULL: write zeros by write(). */
-    int (*write_zeroes)(void *file, uint64_t off, uint64_t len);
+    /* NULL: write zeros by write(). @unmap: a hole will do; else the space stays allocated where
+     * that makes a difference. */
+    int (*write_zeroes)(void *file, uint64_t off, uint64_t len, bool unmap);
+    /* The rest: no request is in flight. */
+    /* A new size; sets f->size. NULL: cannot change. */
+    bool (*resize)(BlockFile *f, uint64_t size, GError **err);
+    /* Stop being a writer (tables are written, others may write), or become one. */
+    bool (*set_writable)(void *file, bool on, GError **err);
+    const char *(*path)(void *file); /* NULL or a NULL result: has no name */
+    /* The image whose data shows where this one has none; NULL result: none. */
+    BlockFile *(*backing)(void *file);
+    /* Puts @backing, which it takes, behind an image that was opened without. */
+    void (*set_backing)(void *file, const BlockFile *backing);
+    /* Forgets all data, so that the backing file's shows everywhere. */
+    int (*make_empty)(void *file);
 } BlockDriver;
 
-typedef struct BlockFile {
+struct BlockFile {
     const BlockDriver *driver;
     void *file;
     uint64_t size;
-} BlockFile;
+    bool read_only; /* IMAGE_AUTO_RO had to */
+};
 
-/* Raw images and host block devices (raw.c). */
-bool raw_open(BlockFile *out, const char *path, bool read_only, GError **err);
-/* The same read-only and without the lock, for tools that look at images in use. */
-bool raw_open_unlocked(BlockFile *out, const char *path, GError **err);
+/* Raw images and host block devices; @flags: IMAGE_*, below (raw.c). */
+bool raw_open(BlockFile *out, const char *path, unsigned flags, GError **err);
 /* Memory (raw.c). */
 void memory_open(BlockFile *out, const void *data, size_t len);
 /* Copy on write over @base, which it takes, in an unlinked temporary file (overlay.c). */
@@ -51,7 +66,14 @@ enum {
     IMAGE_WRITE = 1 << 0,
     IMAGE_REPAIR = 1 << 1,     /* open dirty and corrupt images as they are, to repair them */
     IMAGE_NO_BACKING = 1 << 2, /* do not open the backing chain */
-    IMAGE_UNLOCKED = 1 << 3,   /* read-only, even while someone writes */
+    IMAGE_UNLOCKED = 1 << 3,   /* no locks: read-only, even while someone writes */
+    IMAGE_SHARE_RW = 1 << 4,   /* others may write too */
+    IMAGE_DIRECT = 1 << 5,     /* past the host's page cache */
+    IMAGE_NO_FLUSH = 1 << 6,   /* flushing the file does nothing */
+    IMAGE_AUTO_RO = 1 << 7,    /* with WRITE: read-only if it must be */
+    IMAGE_BACKING_UNLOCKED = 1 << 8,
+    /* What backing files have in common with the image in front. */
+    IMAGE_INHERIT = IMAGE_UNLOCKED | IMAGE_DIRECT | IMAGE_NO_FLUSH,
 };
 
 /* Formats by name; NULL for an unknown one. */
@@ -65,6 +87,18 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
                       GSList *chain, GError **err);
 /* What an image names as its backing file, as a path: relative to the image's folder. */
 char *image_backing_path(const char *path, const char *name, GError **err);
+
+/* Locks of a file as QEMU's programs take them (lock.c): what the opener does (IMAGE_WRITE or only
+ * reads) and does not bear others doing. Drops what @fd had. */
+bool image_lock(int fd, const char *path, unsigned flags, GError **err);
+
+static inline void block_file_close(BlockFile *f)
+{
+    f->driver->close(f->file);
+}
+
+/* Zeros by whatever the driver has. */
+int block_file_zero(const BlockFile *f, uint64_t off, uint64_t len, bool unmap);
 
 static inline size_t iov_length(const struct iovec *iov, unsigned n)
 {

@@ -1,5 +1,6 @@
 /* Formats: which one a file has, and chains of backing files. */
 #include "block/qcow2.h"
+#include "block/tree.h"
 #include "core/log.h"
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,10 @@ char *image_backing_path(const char *path, const char *name, GError **err)
 {
     const char *colon = strchr(name, ':'), *slash = strchr(name, '/');
 
+    if (g_str_has_prefix(name, "nbd:") || g_str_has_prefix(name, "nbd+unix:") ||
+        g_str_has_prefix(name, "nbd+tcp:")) {
+        return g_strdup(name);
+    }
     if (g_str_has_prefix(name, "file:")) {
         name += 5;
     } else if (colon && colon > name && (!slash || colon < slash)) {
@@ -52,6 +57,11 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
     uint8_t head[16] = {0};
     BlockFile f;
 
+    if (g_str_has_prefix(path, "file:")) {
+        path += strlen("file:");
+    } else if (g_str_has_prefix(path, "host_device:")) {
+        path += strlen("host_device:");
+    }
     if (format && !image_format_known(format)) {
         return fail(err, "image '%s': format %s is not supported; raw and qcow2 are", path, format);
     }
@@ -67,10 +77,12 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
         return fail(err, "image '%s': the chain of backing files is longer than %d", path,
                     MAX_CHAIN);
     }
-    bool ok = flags & IMAGE_UNLOCKED ? raw_open_unlocked(&f, path, err)
-                                     : raw_open(&f, path, !(flags & IMAGE_WRITE), err);
+    bool ok = raw_open(&f, path, flags, err);
     if (!ok) {
         return false;
+    }
+    if (f.read_only) {
+        flags &= ~(unsigned)IMAGE_WRITE;
     }
     if (!format) {
         struct iovec iov = {head, MIN(sizeof(head), f.size)};
@@ -80,6 +92,7 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
         *out = f;
         return true;
     }
+    bool read_only = f.read_only;
     if (strcmp(format, "qcow2")) {
         ok = fail(err,
                   "image '%s' is of format %s, which is not supported; format=raw takes it "
@@ -91,11 +104,22 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
     }
     if (!ok) {
         f.driver->close(f.file);
+        return false;
     }
-    return ok;
+    out->read_only = read_only;
+    return true;
 }
 
 bool image_open(BlockFile *out, const char *path, const char *format, unsigned flags, GError **err)
 {
-    return image_open_chain(out, path, format, flags, NULL, err);
+    if (!g_str_has_prefix(path, "json:")) {
+        return image_open_chain(out, path, format, flags, NULL, err);
+    }
+    Options *o = tree_parse("image", path, err);
+    if (o && format && !options_has(o, "driver")) {
+        options_set(o, "driver", format);
+    }
+    bool ok = o && tree_open(out, o, NULL, flags, err);
+    options_free(o);
+    return ok;
 }

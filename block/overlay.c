@@ -89,6 +89,61 @@ static int overlay_write(void *file, uint64_t off, const struct iovec *iov, unsi
     return each_piece(file, off, iov, n, true);
 }
 
+static int overlay_extent(void *file, uint64_t off, uint64_t len, BlockExtent *e)
+{
+    Overlay *o = file;
+    uint64_t end = off + len, c = off / CLUSTER, start = off;
+
+    g_mutex_lock(&o->lock);
+    bool here = present(o, c);
+    for (; off < end && present(o, c) == here; c++) {
+        off = MIN(end, (c + 1) * CLUSTER);
+    }
+    g_mutex_unlock(&o->lock);
+    *e = (BlockExtent){.len = off - start, .present = true, .data = true};
+    if (!here) {
+        if (o->base.driver->extent && start < o->base.size) {
+            int ret =
+                o->base.driver->extent(o->base.file, start, MIN(off, o->base.size) - start, e);
+            if (ret) {
+                return ret;
+            }
+        }
+        e->depth++;
+    }
+    return 0;
+}
+
+/* All of a range of clusters as if written with zeros, without reading what is below. */
+static int overlay_write_zeroes(void *file, uint64_t off, uint64_t len, bool unmap)
+{
+    Overlay *o = file;
+    int ret = 0;
+
+    g_mutex_lock(&o->lock);
+    while (len && ret == 0) {
+        uint64_t n = MIN(len, CLUSTER - off % CLUSTER);
+        ret = populate(o, off / CLUSTER, n == CLUSTER);
+        ret = ret ? ret : block_file_zero(&o->top, off, n, true);
+        off += n;
+        len -= n;
+    }
+    g_mutex_unlock(&o->lock);
+    return ret;
+}
+
+static BlockFile *overlay_backing(void *file)
+{
+    return &((Overlay *)file)->base;
+}
+
+static int overlay_make_empty(void *file)
+{
+    Overlay *o = file;
+    memset(o->present, 0, o->n / 8 + 1);
+    return o->top.driver->discard(o->top.file, 0, o->n * CLUSTER);
+}
+
 static int overlay_flush(void *file)
 {
     return 0;
@@ -110,6 +165,10 @@ static const BlockDriver overlay_driver = {
     .write = overlay_write,
     .flush = overlay_flush,
     .close = overlay_close,
+    .extent = overlay_extent,
+    .write_zeroes = overlay_write_zeroes,
+    .backing = overlay_backing,
+    .make_empty = overlay_make_empty,
 };
 
 bool overlay_open(BlockFile *out, const BlockFile *base, GError **err)
@@ -123,7 +182,7 @@ bool overlay_open(BlockFile *out, const BlockFile *base, GError **err)
         return fail(err, "temporary file '%s': %s", path, g_strerror(errno));
     }
     close(fd);
-    bool ok = raw_open(&top, path, false, err);
+    bool ok = raw_open(&top, path, IMAGE_WRITE | IMAGE_NO_FLUSH | IMAGE_UNLOCKED, err);
     unlink(path);
     if (!ok) {
         return false;

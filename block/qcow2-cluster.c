@@ -638,7 +638,7 @@ static int qcow2_discard(void *file, uint64_t off, uint64_t len)
     return drop_range(file, off, len, false);
 }
 
-static int qcow2_write_zeroes(void *file, uint64_t off, uint64_t len)
+static int qcow2_write_zeroes(void *file, uint64_t off, uint64_t len, bool unmap)
 {
     return drop_range(file, off, len, true);
 }
@@ -707,6 +707,12 @@ static int qcow2_extent(void *file, uint64_t off, uint64_t len, BlockExtent *e)
     return 0;
 }
 
+static int driver_make_empty(void *file)
+{
+    const BlockFile f = {.driver = &qcow2_driver, .file = file};
+    return qcow2_make_empty(&f);
+}
+
 int qcow2_prealloc(Qcow2 *s)
 {
     uint64_t n = clusters_of(s, s->size), first = 0, got = 0;
@@ -735,4 +741,10 @@ const BlockDriver qcow2_driver = {
     .close = qcow2_close,
     .extent = qcow2_extent,
     .write_zeroes = qcow2_write_zeroes,
+    .resize = qcow2_resize,
+    .set_writable = qcow2_set_writable,
+    .path = qcow2_path,
+    .backing = qcow2_backing,
+    .set_backing = qcow2_attach_backing,
+    .make_empty = driver_make_empty,
 };

@@ -192,6 +192,10 @@ int qcow2_prealloc(Qcow2 *s);
 
 /* qcow2.c */
 void qcow2_close(void *file);
+bool qcow2_set_writable(void *file, bool on, GError **err);
+const char *qcow2_path(void *file);
+BlockFile *qcow2_backing(void *file);
+void qcow2_attach_backing(void *file, const BlockFile *backing);
 /* Finds out again which clusters hold tables; false when two overlap (not in repair). */
 bool qcow2_find_meta(Qcow2 *s, bool repair, GError **err);
 

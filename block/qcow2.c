@@ -352,8 +352,11 @@ static bool open_backing(Qcow2 *s, unsigned flags, GSList *chain, GError **err)
         return true;
     }
     g_autofree char *path = image_backing_path(s->path, s->backing_name, err);
+    if (flags & IMAGE_BACKING_UNLOCKED) {
+        flags |= IMAGE_UNLOCKED;
+    }
     s->has_backing = path && image_open_chain(&s->backing, path, s->backing_format,
-                                              flags & IMAGE_UNLOCKED, chain, err);
+                                              flags & IMAGE_INHERIT, chain, err);
     if (!s->has_backing) {
         g_prefix_error(err, "backing file of '%s': ", s->path);
     }
@@ -393,6 +396,54 @@ bool qcow2_open(BlockFile *out, const BlockFile *file, const char *path, unsigne
     f.size = s->size;
     *out = f;
     return true;
+}
+
+/* ---- what block/dev-admin.c does while nothing is in flight ---- */
+
+bool qcow2_set_writable(void *file, bool on, GError **err)
+{
+    Qcow2 *s = file;
+    const BlockDriver *d = s->file.driver;
+    BlockFile self = {.driver = &qcow2_driver, .file = s, .size = s->size};
+
+    if (on == s->writable) {
+        return true;
+    }
+    if (on) {
+        if (!d->set_writable || !d->set_writable(s->file.file, true, err)) {
+            return d->set_writable || bad(s, err, "it cannot be written to");
+        }
+        if (open_for_writing(s, &self, 0, err)) {
+            return true;
+        }
+        s->writable = false;
+        d->set_writable(s->file.file, false, NULL);
+        return false;
+    }
+    int ret = finish(s);
+    if (ret) {
+        return fail(err, "image '%s': %s", s->path, g_strerror(-ret));
+    }
+    s->writable = false;
+    return !d->set_writable || d->set_writable(s->file.file, false, err);
+}
+
+const char *qcow2_path(void *file)
+{
+    return ((Qcow2 *)file)->path;
+}
+
+BlockFile *qcow2_backing(void *file)
+{
+    Qcow2 *s = file;
+    return s->has_backing ? &s->backing : NULL;
+}
+
+void qcow2_attach_backing(void *file, const BlockFile *backing)
+{
+    Qcow2 *s = file;
+    s->backing = *backing;
+    s->has_backing = true;
 }
 
 void qcow2_info(const BlockFile *f, Qcow2Info *info)
@@ -662,7 +713,7 @@ bool qcow2_resize(BlockFile *f, uint64_t size, GError **err)
         /* What a longer backing file has there must not come up. */
         if (ret == 0 && s->has_backing && s->backing.size > old) {
             s->size = size;
-            ret = qcow2_driver.write_zeroes(s, old, MIN(size, s->backing.size) - old);
+            ret = qcow2_driver.write_zeroes(s, old, MIN(size, s->backing.size) - old, true);
         }
     }
     g_mutex_lock(&s->lock);

@@ -1,6 +1,7 @@
 /*
  * The command line: one table of options in the spelling that users know, old ones included.
  */
+#include "block/drive.h"
 #include "config.h"
 #include "core/log.h"
 #include "core/option.h"
@@ -277,12 +278,9 @@ STRING_OPTION(opt_bios, bios)
 
 static bool add_drive(SystemConfig *c, const char *file, int index, bool cdrom, bool floppy)
 {
-    DriveSpec *d = g_new0(DriveSpec, 1);
-    d->file = g_strdup(file);
-    d->index = index;
-    d->cdrom = cdrom;
+    int iface = floppy ? DRIVE_IF_FLOPPY : DRIVE_IF_IDE;
+    DriveSpec *d = drive_new(file, iface, index, cdrom);
     d->if_given = floppy;
-    d->iface = floppy ? DRIVE_IF_FLOPPY : DRIVE_IF_IDE;
     g_ptr_array_add(c->m.drives, d);
     return true;
 }
@@ -300,58 +298,28 @@ DRIVE_OPTION(opt_cdrom, 2, true, false)
 DRIVE_OPTION(opt_fda, 0, false, true)
 DRIVE_OPTION(opt_fdb, 1, false, true)
 
-static bool drive_interface(DriveSpec *d, const char *name, GError **err)
-{
-    static const char *const names[] = {"ide", "floppy", "none", "virtio", "pflash", NULL};
-    for (int i = 0; names[i]; i++) {
-        if (!strcmp(names[i], name)) {
-            d->iface = i;
-            d->if_given = true;
-            return true;
-        }
-    }
-    return fail(err, "-drive: if=%s is not supported; use ide, floppy or none", name);
-}
-
 static bool opt_drive(SystemConfig *c, const char *arg, GError **err)
 {
-    Options *o = options_parse("-drive", arg, NULL, err);
-    if (!o) {
-        return false;
+    DriveSpec *d = drive_parse("-drive", arg, err);
+    if (d) {
+        g_ptr_array_add(c->m.drives, d);
     }
-    DriveSpec *d = g_new0(DriveSpec, 1);
-    uint64_t index = UINT64_MAX, bus = 0, unit = UINT64_MAX;
-    bool ignored;
-    const char *iface = options_get(o, "if"), *media = options_get(o, "media");
-    d->file = g_strdup(options_get(o, "file"));
-    d->format = g_strdup(options_get(o, "format"));
-    d->id = g_strdup(options_get(o, "id"));
-    d->serial = g_strdup(options_get(o, "serial"));
-    bool ok = (!iface || drive_interface(d, iface, err)) &&
-              options_get_uint(o, "index", 32, &index, err) &&
-              options_get_uint(o, "bus", 16, &bus, err) &&
-              options_get_uint(o, "unit", 16, &unit, err) &&
-              options_get_bool(o, "readonly", &d->readonly, err) &&
-              options_get_bool(o, "read-only", &d->readonly, err) &&
-              options_get_bool(o, "snapshot", &d->snapshot, err) &&
-              options_get_bool(o, "boot", &ignored, err);
-    if (ok && media && strcmp(media, "disk") && strcmp(media, "cdrom")) {
-        ok = fail(err, "-drive: media=%s is neither disk nor cdrom", media);
+    return d;
+}
+
+static bool opt_blockdev(SystemConfig *c, const char *arg, GError **err)
+{
+    DriveSpec *d = drive_parse_node("-blockdev", arg, err);
+    if (d) {
+        g_ptr_array_add(c->m.drives, d);
     }
-    d->cdrom = media && !strcmp(media, "cdrom");
-    d->index = index != UINT64_MAX ? (int)index : unit != UINT64_MAX ? (int)(bus * 2 + unit) : -1;
-    if (ok && d->format && strcmp(d->format, "raw") && strcmp(d->format, "qcow2")) {
-        ok = fail(err, "-drive: format=%s is not supported; raw and qcow2 are", d->format);
-    }
-    for (unsigned i = 0; i < 5; i++) {
-        static const char *const tuning[] = {"cache", "aio", "discard", "detect-zeroes", "werror"};
-        options_mark_used(o, tuning[i]);
-    }
-    options_mark_used(o, "rerror");
-    ok = ok && options_check_used(o, err);
-    options_free(o);
-    g_ptr_array_add(c->m.drives, d);
-    return ok;
+    return d;
+}
+
+static bool opt_snapshot(SystemConfig *c, const char *arg, GError **err)
+{
+    c->m.snapshot = true;
+    return true;
 }
 
 /* ---- devices, consoles ---- */
@@ -471,7 +439,11 @@ static const CmdOption options[] = {
     {"cdrom", "FILE", CALL, 0, opt_cdrom, "CD image"},
     {"fda", "FILE", CALL, 0, opt_fda, "floppy image; -fdb the second"},
     {"fdb", "FILE", CALL, 0, opt_fdb, NULL},
-    {"drive", "file=F,if=I,index=N,media=M,format=raw|qcow2", CALL, 0, opt_drive, "a drive"},
+    {"drive", "file=F,if=I,index=N,media=M,format=raw|qcow2", CALL, 0, opt_drive,
+     "a drive; also cache= aio= discard= detect-zeroes= rerror= werror= readonly= bps= iops= …"},
+    {"blockdev", "driver=D,node-name=ID,… or JSON", CALL, 0, opt_blockdev,
+     "an image for -device …,drive=ID"},
+    {"snapshot", NULL, CALL, 0, opt_snapshot, "write to temporary files instead of images"},
     {"boot", "[order=]abcdn[,once=D][,menu=on]", CALL, 0, opt_boot, "boot devices in order"},
     {"kernel", "FILE", CALL, 0, opt_kernel, "boot this Linux, Multiboot or PVH kernel"},
     {"initrd", "FILE", CALL, 0, opt_initrd, "its initial ram disk (Multiboot: modules)"},
@@ -623,16 +595,6 @@ static bool opt_readconfig(SystemConfig *c, const char *arg, GError **err)
     return ok;
 }
 
-static void free_drive(gpointer p)
-{
-    DriveSpec *d = p;
-    g_free(d->file);
-    g_free(d->format);
-    g_free(d->id);
-    g_free(d->serial);
-    g_free(d);
-}
-
 void config_init(SystemConfig *c)
 {
     GPtrArray **lists[] = {&c->accels,   &c->serials,  &c->parallels, &c->monitors,  &c->qmps,
@@ -642,7 +604,7 @@ void config_init(SystemConfig *c)
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(g_free);
     }
-    c->m.drives = g_ptr_array_new_with_free_func(free_drive);
+    c->m.drives = g_ptr_array_new_with_free_func((GDestroyNotify)drive_free);
     c->m.smp = c->m.sockets = c->m.cores = c->m.threads = 1;
 }
 

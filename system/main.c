@@ -2,6 +2,7 @@
  * The program: command line → machine → main loop. Exits are here only.
  */
 #include "accel/jit/jit.h"
+#include "block/drive.h"
 #include "chardev/chardev.h"
 #include "config.h"
 #include "core/log.h"
@@ -265,10 +266,10 @@ static Machine *build(SystemConfig *c, GError **err)
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !type->init(m, err) || !machine_options_used(c, err) ||
-        !network_create(m, c, err) || !devices_create(m, c, err) || !network_check(m, c, err) ||
-        !terminals_attach(m, c, err) || !displays_open(m, c, err) || !gdb_open(m, c, err) ||
-        !daemon_ready(c, err)) {
+    if (!accel->init(m, accel_opts, err) || !drives_prepare(m, err) || !type->init(m, err) ||
+        !machine_options_used(c, err) || !network_create(m, c, err) || !devices_create(m, c, err) ||
+        !drives_check(m, err) || !network_check(m, c, err) || !terminals_attach(m, c, err) ||
+        !displays_open(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
         displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();

@@ -176,7 +176,7 @@ static bool create_image(const char *path, const char *format, const Qcow2Create
     if (is_device(path)) {
         return fail(err, "qcow2 images on block devices are not supported");
     }
-    if (!create_file(path, 0, err) || !raw_open(&f, path, false, err)) {
+    if (!create_file(path, 0, err) || !raw_open(&f, path, IMAGE_WRITE, err)) {
         return false;
     }
     bool ok = qcow2_create(&f, path, c, err);

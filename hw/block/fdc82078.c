@@ -77,7 +77,10 @@ static const Format formats[] = {
 };
 
 typedef struct Drive {
+    struct Fdc *fdc;
+    unsigned number;
     BlockDev *media;
+    DriveSpec *spec;      /* whose image it is; NULL: nobody's */
     const Format *format; /* NULL without media */
     FdcDriveType type;
     uint8_t track; /* where the heads are */
@@ -1210,6 +1213,24 @@ bool fdc_change_media(Fdc *s, unsigned unit, BlockDev *media, GError **err)
     return insert(s, unit, media, err);
 }
 
+static bool change(void *opaque, BlockDev *medium, bool force, GError **err)
+{
+    Drive *d = opaque;
+    return fdc_change_media(d->fdc, d->number, medium, err);
+}
+
+bool fdc_set_drive(Fdc *s, unsigned unit, DriveSpec *spec)
+{
+    static const DriveOps ops = {.change = change};
+    Drive *d = &s->drive[unit & (DRIVES - 1)];
+
+    d->fdc = s;
+    d->number = unit;
+    d->spec = spec;
+    drive_set_ops(spec, &ops, d);
+    return true;
+}
+
 FdcDriveType fdc_drive_type(const Fdc *s, unsigned unit)
 {
     return unit < DRIVES ? s->drive[unit].type : FDC_DRIVE_NONE;
@@ -1289,7 +1310,12 @@ static void fdc_unrealize(Device *dev)
     mem_region_destroy(&s->io);
     mem_region_destroy(&s->io7);
     for (unsigned i = 0; i < DRIVES; i++) {
-        block_close(s->drive[i].media);
+        if (s->drive[i].spec) {
+            drive_release(s->dev.machine, s->drive[i].spec);
+        } else {
+            block_close(s->drive[i].media);
+        }
+        s->drive[i].spec = NULL;
         s->drive[i].media = NULL;
     }
 }

@@ -4,7 +4,7 @@
 #ifndef RHEA_HW_FDC82078_H
 #define RHEA_HW_FDC82078_H
 
-#include "block/block.h"
+#include "block/drive.h"
 #include "hw/isa/isa.h"
 
 typedef struct Fdc Fdc;
@@ -27,6 +27,8 @@ Fdc *fdc_new(IsaBus *isa, uint16_t iobase, int irq, int dma, GError **err);
 bool fdc_attach(Fdc *s, unsigned unit, BlockDev *media, GError **err);
 /* Another disk (or NULL: none) into a drive that is there. */
 bool fdc_change_media(Fdc *s, unsigned unit, BlockDev *media, GError **err);
+/* @spec (taken for this unit) is what the operator changes it by, and goes with it. True. */
+bool fdc_set_drive(Fdc *s, unsigned unit, DriveSpec *spec);
 FdcDriveType fdc_drive_type(const Fdc *s, unsigned unit);
 /* "floppy0: FILE (1.44M, read only)" lines; caller frees. */
 char *fdc_info(const Fdc *s);

@@ -592,7 +592,12 @@ void ata_channel_init(AtaChannel *c, const char *name, Irq irq)
 void ata_detach(AtaDrive *d)
 {
     d->cancelled = true;
-    block_close(d->block);
+    if (d->drive) {
+        drive_release(d->machine, d->drive);
+    } else {
+        block_close(d->block);
+    }
+    d->drive = NULL;
     d->block = NULL;
     d->kind = ATA_NONE;
     d->phase = ATA_IDLE;
@@ -611,6 +616,12 @@ void ata_channel_fini(AtaChannel *c)
     mem_region_destroy(&c->control);
 }
 
+static void disk_resized(void *opaque)
+{
+    AtaDrive *d = opaque;
+    d->sectors = block_size(d->block) / ATA_SECTOR;
+}
+
 bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError **err)
 {
     AtaDrive *d = &c->drives[unit & 1];
@@ -624,6 +635,13 @@ bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError 
     }
     d->kind = cfg->kind;
     d->block = cfg->block;
+    d->drive = cfg->drive;
+    d->machine = cfg->machine;
+    if (d->drive && d->kind == ATA_CDROM) {
+        atapi_set_drive_ops(d);
+    } else if (d->block) {
+        block_on_resize(d->block, disk_resized, d);
+    }
     d->serial = g_strdup(cfg->serial ? cfg->serial : d->unit ? "RH00002" : "RH00001");
     d->model = g_strdup(cfg->model              ? cfg->model
                         : cfg->kind == ATA_DISK ? "RHEA HARDDISK"

@@ -6,7 +6,7 @@
 #ifndef RHEA_HW_IDE_ATA_H
 #define RHEA_HW_IDE_ATA_H
 
-#include "block/block.h"
+#include "block/drive.h"
 #include "core/device.h"
 #include "core/irq.h"
 #include "core/memory.h"
@@ -65,7 +65,9 @@ struct AtaDrive {
     AtaChannel *channel;
     AtaKind kind;
     unsigned unit;
-    BlockDev *block; /* NULL: CD drive without a medium */
+    BlockDev *block;  /* NULL: CD drive without a medium */
+    DriveSpec *drive; /* whose image it is; NULL: nobody's */
+    Machine *machine;
     char *serial, *model, *firmware;
     bool error_reported;
     uint64_t sectors; /* of 512 (disk) or 2048 (CD) bytes */
@@ -132,6 +134,8 @@ typedef struct IdeBus {
 typedef struct AtaDriveConfig {
     AtaKind kind;
     BlockDev *block;    /* the drive's from now on; NULL: CD drive without a medium */
+    DriveSpec *drive;   /* taken for it (block/drive.h), or NULL */
+    Machine *machine;   /* with @drive */
     const char *serial; /* NULL: made up from the position */
     const char *model;  /* NULL: default */
     const char *firmware;
@@ -188,6 +192,7 @@ void ata_identify_cdrom(const AtaDrive *d, uint8_t *out);
 void atapi_command(AtaDrive *d, uint8_t cmd);
 void atapi_after(AtaDrive *d);
 void atapi_power_on(AtaDrive *d);
+void atapi_set_drive_ops(AtaDrive *d);
 void atapi_reset(AtaDrive *d);
 
 #endif

@@ -304,6 +304,28 @@ bool ata_cd_change(AtaDrive *d, BlockDev *block, bool force, GError **err)
     return true;
 }
 
+static bool change_medium(void *opaque, BlockDev *medium, bool force, GError **err)
+{
+    return ata_cd_change(opaque, medium, force, err);
+}
+
+static bool tray_is_open(void *opaque)
+{
+    return ata_cd_tray_open(opaque);
+}
+
+static bool is_locked(void *opaque)
+{
+    return ata_cd_locked(opaque);
+}
+
+void atapi_set_drive_ops(AtaDrive *d)
+{
+    static const DriveOps ops = {
+        .change = change_medium, .tray_open = tray_is_open, .locked = is_locked};
+    drive_set_ops(d->drive, &ops, d);
+}
+
 /* Media class only; the drive answers at once (polled). */
 static void get_event_status(AtaDrive *d)
 {

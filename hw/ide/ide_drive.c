@@ -15,42 +15,30 @@ typedef struct IdeDrive {
     uint8_t unit;
 } IdeDrive;
 
-static DriveSpec *find_drive(const Machine *m, const char *id)
+/* A CD drive without drive= is empty; the operator may name it by the device's id. */
+static bool open_image(IdeDrive *s, AtaKind kind, AtaDriveConfig *cfg, GError **err)
 {
-    for (guint i = 0; m->cfg.drives && i < m->cfg.drives->len; i++) {
-        DriveSpec *d = m->cfg.drives->pdata[i];
-        if (d->id && !strcmp(d->id, id)) {
-            return d;
-        }
-    }
-    return NULL;
-}
-
-static bool open_image(IdeDrive *s, AtaKind kind, BlockDev **out, GError **err)
-{
+    Machine *m = s->dev.machine;
     DriveSpec *d;
 
-    *out = NULL;
-    if (!s->drive) {
-        return kind == ATA_CDROM || fail(err, "%s needs drive=ID", s->dev.type->name);
+    if (!s->drive && kind != ATA_CDROM) {
+        return fail(err, "%s needs drive=ID", s->dev.type->name);
     }
-    d = find_drive(s->dev.machine, s->drive);
-    if (!d) {
-        return fail(err, "%s: there is no -drive with id=%s", s->dev.type->name, s->drive);
+    if (s->drive) {
+        d = drive_find_free(m, s->drive, s->dev.type->name, err);
+    } else {
+        d = drive_new(NULL, DRIVE_IF_NONE, -1, true);
+        d->id = g_strdup(s->dev.id && !drive_find(m, s->dev.id) ? s->dev.id : NULL);
+        g_ptr_array_add(m->cfg.drives, d);
     }
-    if (d->used) {
-        return fail(err, "%s: drive '%s' is in use", s->dev.type->name, s->drive);
+    if (!d || !drive_take(m, d, kind == ATA_CDROM ? DRIVE_CDROM : DRIVE_DISK, &cfg->block, err)) {
+        return false;
     }
-    if (d->file) {
-        const BlockOptions o = {.file = d->file,
-                                .format = d->format,
-                                .read_only = d->readonly || kind == ATA_CDROM,
-                                .snapshot = d->snapshot};
-        if (!(*out = block_open(&o, err))) {
-            return false;
-        }
+    if (!cfg->serial) {
+        cfg->serial = d->serial;
     }
-    d->used = true;
+    cfg->drive = d;
+    cfg->machine = m;
     return true;
 }
 
@@ -92,11 +80,12 @@ static bool realize(IdeDrive *s, AtaKind kind, GError **err)
         return fail(err, "%s: bootindex must be a number, not '%s'", s->dev.type->name,
                     s->bootindex);
     }
-    if (!choose_unit(s, bus, &unit, err) || !open_image(s, kind, &cfg.block, err)) {
+    if (!choose_unit(s, bus, &unit, err) || !open_image(s, kind, &cfg, err)) {
         return false;
     }
     if (!ata_attach(bus->channel, unit, &cfg, err)) {
         block_close(cfg.block);
+        drive_give_back(cfg.drive);
         return false;
     }
     s->ata = &bus->channel->drives[unit];

@@ -262,10 +262,6 @@ static bool create_floppies(Machine *m, Pc *pc, GError **err)
         if (d->iface != DRIVE_IF_FLOPPY) {
             continue;
         }
-        const BlockOptions opts = {.file = d->file,
-                                   .format = d->format,
-                                   .read_only = d->readonly,
-                                   .snapshot = d->snapshot};
         int unit = d->index >= 0 ? d->index : taken[0];
         BlockDev *media = NULL;
         if (unit > 1 || taken[unit]) {
@@ -274,34 +270,42 @@ static bool create_floppies(Machine *m, Pc *pc, GError **err)
                         "taken",
                         d->file ? d->file : "");
         }
-        if (d->file && !(media = block_open(&opts, err))) {
+        d->index = unit;
+        if (!drive_take(m, d, DRIVE_FLOPPY, &media, err)) {
             return false;
         }
         if (!fdc_attach(pc->fdc, unit, media, err)) {
+            drive_release(m, d);
             return false;
         }
-        taken[unit] = d->used = true;
+        fdc_set_drive(pc->fdc, unit, d);
+        taken[unit] = true;
     }
-    return taken[0] || !m->cfg.default_devices || fdc_attach(pc->fdc, 0, NULL, err);
+    if (taken[0] || !m->cfg.default_devices) {
+        return true;
+    }
+    DriveSpec *a = drive_new(NULL, DRIVE_IF_FLOPPY, 0, false);
+    BlockDev *none;
+    if (drives) {
+        g_ptr_array_add(drives, a);
+    }
+    return drive_take(m, a, DRIVE_FLOPPY, &none, err) && fdc_attach(pc->fdc, 0, NULL, err) &&
+           fdc_set_drive(pc->fdc, 0, a);
 }
 
-static bool attach_drive(Pc *pc, DriveSpec *d, unsigned index, GError **err)
+static bool attach_drive(Machine *m, Pc *pc, DriveSpec *d, unsigned index, GError **err)
 {
-    const BlockOptions opts = {
-        .file = d->file,
-        .format = d->format,
-        .read_only = d->readonly || d->cdrom,
-        .snapshot = d->snapshot,
-    };
-    AtaDriveConfig cfg = {.kind = d->cdrom ? ATA_CDROM : ATA_DISK, .serial = d->serial};
-    if (d->file && !(cfg.block = block_open(&opts, err))) {
+    AtaDriveConfig cfg = {
+        .kind = d->cdrom ? ATA_CDROM : ATA_DISK, .serial = d->serial, .drive = d, .machine = m};
+    d->index = index;
+    if (!drive_take(m, d, d->cdrom ? DRIVE_CDROM : DRIVE_DISK, &cfg.block, err)) {
         return false;
     }
-    if (!d->file && !d->cdrom) {
-        return fail(err, "-drive: a disk needs file=");
+    if (!piix3_ide_attach(pc->ide, index / 2, index % 2, &cfg, err)) {
+        drive_give_back(d);
+        return false;
     }
-    d->used = true;
-    return piix3_ide_attach(pc->ide, index / 2, index % 2, &cfg, err);
+    return true;
 }
 
 static bool create_disks(Machine *m, Pc *pc, GError **err)
@@ -343,14 +347,17 @@ static bool create_disks(Machine *m, Pc *pc, GError **err)
             }
             taken[index] = true;
         }
-        if (!attach_drive(pc, d, index, err)) {
+        if (!attach_drive(m, pc, d, index, err)) {
             return false;
         }
     }
     /* As in a shop-bought PC: an empty CD drive. */
     if (m->cfg.default_devices && !taken[2]) {
-        const AtaDriveConfig cd = {.kind = ATA_CDROM};
-        return piix3_ide_attach(pc->ide, 1, 0, &cd, err);
+        DriveSpec *cd = drive_new(NULL, DRIVE_IF_IDE, 2, true);
+        if (drives) {
+            g_ptr_array_add(drives, cd);
+        }
+        return attach_drive(m, pc, cd, 2, err);
     }
     return true;
 }

@@ -73,7 +73,7 @@ static void step(GRand *r, const BlockFile *f, uint8_t *model, size_t size)
         g_assert_cmpint(io(f, true, off, buf, len), ==, 0);
         memcpy(model + off, buf, len);
     } else {
-        g_assert_cmpint(f->driver->write_zeroes(f->file, off, len), ==, 0);
+        g_assert_cmpint(f->driver->write_zeroes(f->file, off, len, true), ==, 0);
         memset(model + off, 0, len);
     }
 }
@@ -367,11 +367,11 @@ static void test_parallel(void)
     BlockFile f;
 
     g_assert_true(g_file_set_contents(path, "", 0, NULL));
-    g_assert_true(raw_open(&f, path, false, &err));
+    g_assert_true(raw_open(&f, path, IMAGE_WRITE, &err));
     g_assert_true(qcow2_create(&f, path, &(Qcow2Create){DISK, 3, 14, 4}, &err));
     f.driver->close(f.file);
     machine_lock();
-    BlockDev *b = block_open(&(BlockOptions){.file = path}, &err);
+    BlockDev *b = block_open(&(BlockOptions){.file = path, .discard = true}, &err);
     g_assert_no_error(err);
     g_assert_cmpstr(block_format(b), ==, "qcow2");
     for (unsigned round = 0; round < 60; round++) {

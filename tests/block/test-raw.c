@@ -235,7 +235,7 @@ static void test_disguise(void)
     BlockDev *b = open_with(path, false, false);
     block_write(b, 0, &iov, 1, done, &r);
     block_drain(b);
-    g_assert_cmpint(r.ret, ==, -EPERM);
+    g_assert_cmpint(r.ret, ==, -EIO);
     block_write(b, 512, &iov, 1, done, &r);
     block_drain(b);
     g_assert_cmpint(r.ret, ==, 0);

@@ -560,20 +560,22 @@ static void test_ide_hd_device(void)
 {
     IdeFixture x = ide_new();
     Bus *ide0 = x.ide ? ((Device *)x.ide)->buses->data : NULL;
-    DriveSpec spec = {.id = (char *)"d0", .iface = DRIVE_IF_NONE};
+    DriveSpec *spec = drive_new(NULL, DRIVE_IF_NONE, -1, false);
     const DeviceType *type = device_type_find("ide-hd");
     GError *err = NULL;
-    int fd = g_file_open_tmp("rhea-ide-XXXXXX", &spec.file, NULL);
+    int fd = g_file_open_tmp("rhea-ide-XXXXXX", &spec->file, NULL);
     uint16_t id[256];
     char s[48];
 
     if (!type) {
         type = &ide_hd_type; /* linked without hw/types.c */
     }
+    g_autofree char *file = g_strdup(spec->file);
+    spec->id = g_strdup("d0");
     g_assert_cmpint(ftruncate(fd, 1 << 20), ==, 0);
     close(fd);
-    x.f->m->cfg.drives = g_ptr_array_new();
-    g_ptr_array_add(x.f->m->cfg.drives, &spec);
+    x.f->m->cfg.drives = g_ptr_array_new_with_free_func((GDestroyNotify)drive_free);
+    g_ptr_array_add(x.f->m->cfg.drives, spec);
     Device *dev = device_new(type, x.f->m);
     g_assert_true(device_set(dev, "drive", "nothing", &err));
     g_assert_false(device_realize(dev, ide0, &err));
@@ -583,7 +585,7 @@ static void test_ide_hd_device(void)
     g_assert_true(device_set(dev, "serial", "S-1", &err));
     g_assert_true(device_set(dev, "unit", "0", &err));
     g_assert_true(device_realize(dev, ide0, &err));
-    g_assert_true(spec.used);
+    g_assert_true(spec->used);
     ide_enable(&x);
     outb(x.f, IDE + 6, 0xa0);
     ide_command(&x, 0xec);
@@ -603,10 +605,10 @@ static void test_ide_hd_device(void)
     outb(x.f, IDE + 7, 0x20);
     device_free(dev);
     g_assert_cmphex(ide_status(&x), ==, 0xff);
+    g_assert_cmpuint(x.f->m->cfg.drives->len, ==, 0); /* gone with its device */
     g_ptr_array_unref(x.f->m->cfg.drives);
     x.f->m->cfg.drives = NULL;
-    unlink(spec.file);
-    g_free(spec.file);
+    unlink(file);
     fixture_free(x.f);
 }
 
