@@ -5,6 +5,7 @@
 #include "hw/firmware/linuxboot-rom.h"
 #include "hw/firmware/rom.h"
 #include <string.h>
+#include <unistd.h>
 
 #define ROM_FILE "genroms/linuxboot.bin"
 #define MAP_FILE "etc/rhea/enter"
@@ -168,16 +169,27 @@ bool direct_boot_setup(Machine *m, FwCfg *fw, const PcMemoryLayout *layout, GErr
         }
         return true;
     }
-    if (!firmware_read_file("kernel", cfg->kernel, &data, &len, err)) {
+    int fd = firmware_open_file("kernel", cfg->kernel, &data, &len, err);
+    if (fd < 0 && !data) {
         return false;
     }
+    /* Mapped while its headers are looked at: only those pages are read. */
+    g_autoptr(GMappedFile) map = fd >= 0 && len ? g_mapped_file_new_from_fd(fd, false, NULL) : NULL;
     KernelFile k = {.name = cfg->kernel,
-                    .data = data,
-                    .len = len,
+                    .data = data  ? data
+                            : map ? (uint8_t *)g_mapped_file_get_contents(map)
+                                  : NULL,
+                    .len = data  ? len
+                           : map ? g_mapped_file_get_length(map)
+                                 : 0,
+                    .fd = fd > 0 ? fd : 0,
                     .initrd = cfg->initrd,
                     .append = cfg->append};
     bool ok = setup_kind(m, fw, &k, layout, err);
     g_free(data);
+    if (fd >= 0) {
+        close(fd);
+    }
     if (!ok) {
         return false;
     }

@@ -4,7 +4,9 @@
  */
 #include "hw/firmware/fw_cfg.h"
 #include "core/log.h"
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PORT_BASE 0x510
 #define DMA_SIGNATURE 0x51454d5520434647ull /* "QEMU CFG" */
@@ -24,8 +26,12 @@ enum {
     DIR_ENTRY = 64,
 };
 
+/* In memory, or a range of an open file: kernels and initrds are not kept twice. */
 typedef struct Item {
     GByteArray *data;
+    int fd; /* -1: in memory */
+    uint64_t file_off;
+    uint32_t file_len;
     bool writable;
     void (*written)(void *opaque);
     void *written_opaque;
@@ -50,9 +56,45 @@ struct FwCfg {
     uint64_t dma_addr;
 };
 
+static uint32_t item_len(const Item *it)
+{
+    return !it ? 0 : it->fd >= 0 ? it->file_len : it->data->len;
+}
+
+/* @n bytes at @pos, all within the item. What a file has lost since it was opened reads zero. */
+static void item_read(const Item *it, uint32_t pos, uint8_t *buf, uint32_t n)
+{
+    if (it->fd < 0) {
+        memcpy(buf, it->data->data + pos, n);
+        return;
+    }
+    while (n) {
+        ssize_t got = pread(it->fd, buf, n, (off_t)(it->file_off + pos));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            memset(buf, 0, n);
+            return;
+        }
+        buf += got;
+        pos += (uint32_t)got;
+        n -= (uint32_t)got;
+    }
+}
+
+static void item_drop_file(Item *it)
+{
+    if (it->fd >= 0) {
+        close(it->fd);
+        it->fd = -1;
+    }
+}
+
 static void item_free(void *p)
 {
     Item *it = p;
+    item_drop_file(it);
     if (it->destroy) {
         it->destroy(it->written_opaque);
     }
@@ -70,6 +112,7 @@ static Item *find_or_add(FwCfg *s, uint16_t key)
     Item *it = find(s, key);
     if (!it) {
         it = g_new0(Item, 1);
+        it->fd = -1;
         it->data = g_byte_array_new();
         g_hash_table_insert(s->items, GUINT_TO_POINTER(key & KEY_MASK), it);
     }
@@ -81,6 +124,7 @@ static Item *find_or_add(FwCfg *s, uint16_t key)
 void fw_cfg_set_bytes(FwCfg *s, uint16_t key, const void *data, size_t len)
 {
     Item *it = find_or_add(s, key);
+    item_drop_file(it);
     g_byte_array_set_size(it->data, 0);
     if (len) {
         g_byte_array_append(it->data, data, (guint)len);
@@ -90,8 +134,19 @@ void fw_cfg_set_bytes(FwCfg *s, uint16_t key, const void *data, size_t len)
 void fw_cfg_take_bytes(FwCfg *s, uint16_t key, uint8_t *data, size_t len)
 {
     Item *it = find_or_add(s, key);
+    item_drop_file(it);
     g_byte_array_unref(it->data);
     it->data = g_byte_array_new_take(data, len);
+}
+
+void fw_cfg_take_fd(FwCfg *s, uint16_t key, int fd, uint64_t off, uint32_t len)
+{
+    Item *it = find_or_add(s, key);
+    item_drop_file(it);
+    g_byte_array_set_size(it->data, 0);
+    it->fd = fd;
+    it->file_off = off;
+    it->file_len = len;
 }
 
 void fw_cfg_set_u16(FwCfg *s, uint16_t key, uint16_t val)
@@ -127,7 +182,7 @@ static void rebuild_dir(FwCfg *s)
     for (unsigned i = 0; i < s->files->len; i++) {
         uint8_t e[DIR_ENTRY] = {0};
         uint16_t key = (uint16_t)(FW_CFG_FILE_FIRST + i);
-        uint32_t size = GUINT32_TO_BE(find(s, key)->data->len);
+        uint32_t size = GUINT32_TO_BE(item_len(find(s, key)));
         uint16_t be_key = GUINT16_TO_BE(key);
         memcpy(e, &size, 4);
         memcpy(e + 4, &be_key, 2);
@@ -207,7 +262,13 @@ void fw_cfg_set_refresh(FwCfg *s, const char *name, void (*refresh)(void *opaque
 const uint8_t *fw_cfg_get_bytes(FwCfg *s, uint16_t key, size_t *len)
 {
     Item *it = find(s, key);
-    *len = it ? it->data->len : 0;
+
+    if (it && it->fd >= 0) {
+        uint8_t *copy = g_malloc(it->file_len + 1);
+        item_read(it, 0, copy, it->file_len);
+        fw_cfg_take_bytes(s, key, copy, it->file_len);
+    }
+    *len = item_len(it);
     return it ? it->data->data : NULL;
 }
 
@@ -246,23 +307,26 @@ static void select_key(FwCfg *s, uint16_t key)
     if (it && it->refresh) {
         it->refresh(it->refresh_opaque);
     }
-    trace("fw_cfg_select", "key %04x, %u bytes", key, it ? it->data->len : 0);
+    trace("fw_cfg_select", "key %04x, %u bytes", key, item_len(it));
 }
 
 /* DMA goes to and from RAM only: anything else is an error, and a transfer that runs on through
- * device registers could take minutes. */
-static bool dma_to_guest(FwCfg *s, uint64_t addr, const uint8_t *data, uint64_t len)
+ * device registers could take minutes. @it NULL: zeros. */
+static bool dma_to_guest(FwCfg *s, uint64_t addr, const Item *it, uint32_t pos, uint64_t len)
 {
-    static const uint8_t zeros[4096];
+    uint8_t chunk[16384] = {0};
     MemSpace *mem = s->dev.machine->memory;
 
     while (len) {
-        uint64_t n = data ? len : MIN(len, sizeof(zeros));
+        uint64_t n = MIN(len, sizeof(chunk));
         if (!mem_host_ptr(mem, addr, &n, true) || n == 0) {
             return false;
         }
-        mem_write(mem, addr, data ? data : zeros, n);
-        data = data ? data + n : NULL;
+        if (it) {
+            item_read(it, pos, chunk, (uint32_t)n);
+            pos += (uint32_t)n;
+        }
+        mem_write(mem, addr, chunk, n);
         addr += n;
         len -= n;
     }
@@ -292,15 +356,15 @@ static bool dma_run(FwCfg *s, uint32_t control, uint32_t len, uint64_t addr)
         select_key(s, (uint16_t)(control >> 16));
     }
     Item *it = find(s, s->key);
-    uint32_t size = it ? it->data->len : 0;
+    uint32_t size = item_len(it);
     uint32_t pos = MIN(s->pos, size);
     uint32_t have = MIN(len, size - pos);
     bool ok = true;
 
     if (control & DMA_READ) {
         /* Beyond the end reads zeros. */
-        ok = dma_to_guest(s, addr, it ? it->data->data + pos : NULL, it ? have : 0) &&
-             dma_to_guest(s, addr + have, NULL, len - have);
+        ok = dma_to_guest(s, addr, it, pos, have) &&
+             dma_to_guest(s, addr + have, NULL, 0, len - have);
     } else if (control & DMA_WRITE) {
         ok =
             it && it->writable && have == len && dma_from_guest(s, addr, it->data->data + pos, len);
@@ -344,16 +408,17 @@ static void dma_start(FwCfg *s)
 static uint64_t ports_read(void *opaque, uint64_t off, unsigned size)
 {
     FwCfg *s = opaque;
-    Item *it;
+    uint8_t byte;
 
     if (off != 1) {
         return 0xffff;
     }
-    it = find(s, s->key);
-    if (!it || s->pos >= it->data->len) {
+    Item *it = find(s, s->key);
+    if (s->pos >= item_len(it)) {
         return 0;
     }
-    return it->data->data[s->pos++];
+    item_read(it, s->pos++, &byte, 1);
+    return byte;
 }
 
 static void ports_write(void *opaque, uint64_t off, uint64_t val, unsigned size)

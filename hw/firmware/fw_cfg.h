@@ -60,6 +60,8 @@ FwCfg *fw_cfg_find(Machine *m);
 void fw_cfg_set_bytes(FwCfg *s, uint16_t key, const void *data, size_t len);
 /* The same with a g_malloc'ed block that becomes the item's. */
 void fw_cfg_take_bytes(FwCfg *s, uint16_t key, uint8_t *data, size_t len);
+/* @len bytes at @off of file @fd, read when the guest reads them; @fd becomes the item's. */
+void fw_cfg_take_fd(FwCfg *s, uint16_t key, int fd, uint64_t off, uint32_t len);
 void fw_cfg_set_u16(FwCfg *s, uint16_t key, uint16_t val);
 void fw_cfg_set_u32(FwCfg *s, uint16_t key, uint32_t val);
 void fw_cfg_set_u64(FwCfg *s, uint16_t key, uint64_t val);
@@ -79,7 +81,7 @@ uint16_t fw_cfg_file_key(FwCfg *s, const char *name);
 void fw_cfg_set_refresh(FwCfg *s, const char *name, void (*refresh)(void *opaque), void *opaque);
 /* Contents of a file, NULL if there is none. */
 const uint8_t *fw_cfg_get_file(FwCfg *s, const char *name, size_t *len);
-/* Contents of an item. */
+/* Contents of an item; one in a file is read into memory. */
 const uint8_t *fw_cfg_get_bytes(FwCfg *s, uint16_t key, size_t *len);
 
 /* One line of file "bootorder": @path is tried @index-th (lower first; same index: as added). */

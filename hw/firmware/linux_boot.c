@@ -4,7 +4,9 @@
 #include "hw/firmware/linux_boot.h"
 #include "core/log.h"
 #include "hw/firmware/rom.h"
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Offsets in the setup header. */
 enum {
@@ -172,18 +174,22 @@ static uint64_t kernel_end(const uint8_t *setup, uint16_t version, uint32_t at, 
 static bool load_initrd(FwCfg *fw, const KernelFile *k, uint8_t *setup, uint64_t low, uint64_t top,
                         GError **err)
 {
-    uint8_t *data = NULL;
     size_t len = 0;
+    uint8_t *data = NULL;
     uint16_t version = get16(setup + H_VERSION);
     uint64_t max = version >= 0x203 ? get32(setup + H_INITRD_ADDR_MAX) : 0x37ffffff;
 
-    if (!firmware_read_file("initrd", k->initrd, &data, &len, err)) {
+    int fd = firmware_open_file("initrd", k->initrd, &data, &len, err);
+    if (fd < 0 && !data) {
         return false;
     }
     top = MIN(top, max + 1);
     uint64_t addr = len < top ? (top - len) & ~0xfffull : 0;
     if (addr < low) {
         g_free(data);
+        if (fd >= 0) {
+            close(fd);
+        }
         return fail(err,
                     "kernel '%s' with initrd '%s' of %zu KiB needs at least %" G_GUINT64_FORMAT
                     " MiB of memory",
@@ -193,7 +199,11 @@ static bool load_initrd(FwCfg *fw, const KernelFile *k, uint8_t *setup, uint64_t
     put32(setup + H_RAMDISK_SIZE, (uint32_t)len);
     fw_cfg_set_u32(fw, FW_CFG_INITRD_ADDR, (uint32_t)addr);
     fw_cfg_set_u32(fw, FW_CFG_INITRD_SIZE, (uint32_t)len);
-    fw_cfg_take_bytes(fw, FW_CFG_INITRD_DATA, data, len);
+    if (fd >= 0) {
+        fw_cfg_take_fd(fw, FW_CFG_INITRD_DATA, fd, 0, (uint32_t)len);
+    } else {
+        fw_cfg_take_bytes(fw, FW_CFG_INITRD_DATA, data, len);
+    }
     return true;
 }
 
@@ -267,7 +277,12 @@ bool linux_boot_setup(FwCfg *fw, const KernelFile *k, const PcMemoryLayout *layo
     fw_cfg_take_bytes(fw, FW_CFG_SETUP_DATA, g_steal_pointer(&setup), setup_len);
     fw_cfg_set_u32(fw, FW_CFG_KERNEL_ADDR, p.kernel);
     fw_cfg_set_u32(fw, FW_CFG_KERNEL_SIZE, (uint32_t)kernel_len);
-    fw_cfg_set_bytes(fw, FW_CFG_KERNEL_DATA, k->data + setup_len, kernel_len);
+    int fd = k->fd > 0 ? fcntl(k->fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (fd >= 0) {
+        fw_cfg_take_fd(fw, FW_CFG_KERNEL_DATA, fd, setup_len, (uint32_t)kernel_len);
+    } else {
+        fw_cfg_set_bytes(fw, FW_CFG_KERNEL_DATA, k->data + setup_len, kernel_len);
+    }
     fw_cfg_set_u32(fw, FW_CFG_CMDLINE_ADDR, p.cmdline);
     fw_cfg_set_u32(fw, FW_CFG_CMDLINE_SIZE, (uint32_t)cmd_len);
     fw_cfg_set_string(fw, FW_CFG_CMDLINE_DATA, cmdline);

@@ -19,6 +19,7 @@ typedef struct KernelFile {
     const uint8_t *data;
     size_t len;
     const char *initrd, *append; /* may be NULL */
+    int fd; /* of the same bytes, stays the caller's; 0: there is none, they are copied */
 } KernelFile;
 
 /* The ROM's bytes with @enter_key and checksums; *@len is set; caller frees. */

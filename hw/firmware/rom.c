@@ -3,7 +3,9 @@
 #include "config.h"
 #include "core/log.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BIOS_MAX (8u << 20)
@@ -62,6 +64,36 @@ bool firmware_read_file(const char *what, const char *path, uint8_t **data, size
     *data = (uint8_t *)text;
     *len = n;
     return true;
+}
+
+int firmware_open_file(const char *what, const char *path, uint8_t **data, size_t *len,
+                       GError **err)
+{
+    struct stat st;
+    int low = open(path, O_RDONLY | O_CLOEXEC);
+
+    *data = NULL;
+    if (low < 0) {
+        fail(err, "%s '%s': %s", what, path, g_strerror(errno));
+        return -1;
+    }
+    int fd = fcntl(low, F_DUPFD_CLOEXEC, 3);
+    close(low);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        fail(err, "%s '%s': %s", what, path, g_strerror(errno));
+    } else if (S_ISREG(st.st_mode) && st.st_size > UINT32_MAX) {
+        fail(err, "%s '%s' is larger than 4 GiB", what, path);
+    } else if (S_ISREG(st.st_mode)) {
+        *len = (size_t)st.st_size;
+        return fd;
+    } else {
+        /* Reads a pipe under its own name, e.g. /dev/fd/N. */
+        firmware_read_file(what, path, data, len, err);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return -1;
 }
 
 uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *len, GError **err)

@@ -18,6 +18,11 @@ uint8_t *firmware_load(const Machine *m, const char *name, size_t max, size_t *l
 bool firmware_read_file(const char *what, const char *path, uint8_t **data, size_t *len,
                         GError **err);
 
+/* The same without reading a regular file: a descriptor (the caller's, 3 and up) and *@len. Others
+ * (pipes) are read: -1 and *@data. -1 and *@data NULL: failed. */
+int firmware_open_file(const char *what, const char *path, uint8_t **data, size_t *len,
+                       GError **err);
+
 typedef struct PcBios {
     MemRegion rom; /* ends at 4 GiB */
     MemRegion low; /* its last 128 KiB below 1 MiB */

@@ -1,6 +1,7 @@
 /* fw_cfg against the public interface text. */
 #include "hw/firmware/fw_cfg.h"
 #include "pci-fixture.h"
+#include <unistd.h>
 
 typedef struct Dma {
     uint32_t control, len;
@@ -45,6 +46,46 @@ static void test_signature(void)
     g_assert_cmphex(inl(f, 0x514), ==, 0x554d4551);
     outw(f, 0x510, 0x1234); /* no such item */
     g_assert_cmphex(inb(f, 0x511), ==, 0);
+    fixture_free(f);
+}
+
+/* An item that stays in its file: a range of it, by ports and by DMA, also when the file shrinks.
+ */
+static void test_file_range(void)
+{
+    Fixture *f = fixture_new(4 << 20);
+    FwCfg *s = setup(f);
+    char *path = NULL, buf[40000], back[40010];
+    int fd = g_file_open_tmp("rhea-fwcfg-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    for (unsigned i = 0; i < sizeof(buf); i++) {
+        buf[i] = (char)(i * 7 + (i >> 8));
+    }
+    g_assert_cmpint(write(fd, buf, sizeof(buf)), ==, sizeof(buf));
+    fw_cfg_take_fd(s, FW_CFG_KERNEL_DATA, dup(fd), 100, sizeof(buf) - 100);
+    outw(f, 0x510, FW_CFG_KERNEL_DATA);
+    g_assert_cmphex(inb(f, 0x511), ==, (uint8_t)buf[100]);
+    g_assert_cmphex(inb(f, 0x511), ==, (uint8_t)buf[101]);
+    /* Select and read the whole, and ten bytes more: zeros. */
+    g_assert_cmphex(dma(f, FW_CFG_KERNEL_DATA << 16 | 8 | 2, sizeof(buf) - 90, 0x10000), ==, 0);
+    mem_read(f->m->memory, 0x10000, back, sizeof(buf) - 90);
+    g_assert_cmpmem(back, sizeof(buf) - 100, buf + 100, sizeof(buf) - 100);
+    for (unsigned i = 0; i < 10; i++) {
+        g_assert_cmpint(back[sizeof(buf) - 100 + i], ==, 0);
+    }
+    g_assert_cmpint(ftruncate(fd, 200), ==, 0);
+    g_assert_cmphex(dma(f, FW_CFG_KERNEL_DATA << 16 | 8 | 2, 300, 0x10000), ==, 0);
+    mem_read(f->m->memory, 0x10000, back, 300);
+    g_assert_cmpmem(back, 100, buf + 100, 100);
+    g_assert_cmpint(back[100] | back[299], ==, 0);
+    /* Replaced by bytes in memory. */
+    fw_cfg_set_bytes(s, FW_CFG_KERNEL_DATA, "xy", 2);
+    outw(f, 0x510, FW_CFG_KERNEL_DATA);
+    g_assert_cmphex(inb(f, 0x511), ==, 'x');
+    close(fd);
+    unlink(path);
+    g_free(path);
     fixture_free(f);
 }
 
