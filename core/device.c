@@ -220,6 +220,96 @@ char *device_get(const Device *dev, const char *prop)
     }
 }
 
+/* ---- -global ---- */
+
+typedef struct GlobalProp {
+    const DeviceType *type;
+    const Property *prop;
+    char *value;
+} GlobalProp;
+
+static void free_strings(Device *dev)
+{
+    for (const Property *p = dev->type->props; p && p->name; p++) {
+        if (p->kind == PROP_STRING || p->kind == PROP_DRIVE || p->kind == PROP_CHARDEV ||
+            p->kind == PROP_NETDEV) {
+            g_free(*(char **)((uint8_t *)dev + p->off));
+        }
+    }
+}
+
+static void global_free(gpointer p)
+{
+    g_free(((GlobalProp *)p)->value);
+    g_free(p);
+}
+
+void device_free_globals(Machine *m)
+{
+    g_clear_pointer(&m->globals, g_ptr_array_unref);
+}
+
+/* The three parts of either spelling; g_free them. */
+static bool split_global(const char *text, char *part[3], GError **err)
+{
+    const char *dot = strchr(text, '.'), *eq = strchr(text, '=');
+
+    if (dot && eq && dot < eq && dot > text && eq > dot + 1) {
+        part[0] = g_strndup(text, dot - text);
+        part[1] = g_strndup(dot + 1, eq - dot - 1);
+        part[2] = g_strdup(eq + 1);
+        return true;
+    }
+    static const char *const keys[] = {"driver", "property", "value"};
+    Options *o = options_parse("-global", text, NULL, err);
+    bool ok = o;
+    for (unsigned i = 0; ok && i < 3; i++) {
+        const char *v = options_get(o, keys[i]);
+        ok = v || fail(err,
+                       "-global %s: write DRIVER.PROPERTY=VALUE, or "
+                       "driver=D,property=P,value=V",
+                       text);
+        part[i] = g_strdup(v);
+    }
+    ok = ok && options_check_used(o, err);
+    options_free(o);
+    return ok;
+}
+
+bool device_add_global(Machine *m, const char *text, GError **err)
+{
+    char *part[3] = {NULL};
+    bool ok = split_global(text, part, err);
+    const DeviceType *t = ok ? device_type_find(part[0]) : NULL;
+    const Property *p = t ? find_prop(t, part[1]) : NULL;
+
+    if (ok && !t) {
+        ok = fail(err, "-global %s: there is no device '%s'; -device help lists them", text,
+                  part[0]);
+    } else if (ok && !p) {
+        ok = fail(err, "-global %s: device %s has no property '%s'; -device %s,help lists them",
+                  text, t->name, part[1], t->name);
+    }
+    if (ok) {
+        /* Try it on a device that is never used. */
+        Device *scratch = device_new(t, NULL);
+        ok = set_prop(scratch, p, part[2], err);
+        free_strings(scratch);
+        g_free(scratch);
+        g_prefix_error(err, "-global ");
+    }
+    if (ok) {
+        GlobalProp *g = g_new(GlobalProp, 1);
+        *g = (GlobalProp){t, p, g_steal_pointer(&part[2])};
+        m->globals = m->globals ? m->globals : g_ptr_array_new_with_free_func(global_free);
+        g_ptr_array_add(m->globals, g);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        g_free(part[i]);
+    }
+    return ok;
+}
+
 /* ---- devices ---- */
 
 Device *device_new(const DeviceType *type, Machine *m)
@@ -233,6 +323,12 @@ Device *device_new(const DeviceType *type, Machine *m)
         GError *err = NULL;
         if (p->def && !set_prop(dev, p, p->def, &err)) {
             g_error("%s", err->message); /* a wrong table */
+        }
+    }
+    for (unsigned i = 0; m && m->globals && i < m->globals->len; i++) {
+        const GlobalProp *g = m->globals->pdata[i];
+        if (g->type == type) {
+            set_prop(dev, g->prop, g->value, NULL); /* checked by device_add_global() */
         }
     }
     return dev;
@@ -301,12 +397,7 @@ void device_free(Device *dev)
     if (dev->bus) {
         dev->bus->children = g_list_remove(dev->bus->children, dev);
     }
-    for (const Property *p = dev->type->props; p && p->name; p++) {
-        if (p->kind == PROP_STRING || p->kind == PROP_DRIVE || p->kind == PROP_CHARDEV ||
-            p->kind == PROP_NETDEV) {
-            g_free(*(char **)((uint8_t *)dev + p->off));
-        }
-    }
+    free_strings(dev);
     g_free(dev->id);
     g_free(dev);
 }

@@ -88,6 +88,11 @@ const DeviceType *device_type_find(const char *name);
 
 /* @type->size zeroed bytes with property defaults set. */
 Device *device_new(const DeviceType *type, Machine *m);
+/* -global: "DRIVER.PROP=VALUE" or "driver=D,property=P,value=V". From now on devices of that type
+ * are made with this value. One sentence when there is no such device or property, or when the
+ * value is malformed. */
+bool device_add_global(Machine *m, const char *text, GError **err);
+void device_free_globals(Machine *m);
 /* Set one property from text; false and one sentence when unknown or malformed. */
 bool device_set(Device *dev, const char *prop, const char *value, GError **err);
 char *device_get(const Device *dev, const char *prop);

@@ -23,6 +23,8 @@ static struct {
     FILE *file; /* NULL = stderr */
     GPtrArray *patterns;
     Site sites[SITES];
+    bool timestamp; /* -msg */
+    char *guest;
 } state;
 
 static const struct {
@@ -190,12 +192,25 @@ __attribute__((noinline)) void guest_error(const char *fmt, ...)
     va_end(ap);
 }
 
+void report_set_prefix(bool timestamp, const char *guest)
+{
+    state.timestamp = timestamp;
+    g_free(state.guest);
+    state.guest = g_strdup(guest);
+}
+
 static void report(const char *kind, const char *fmt, va_list ap)
 {
     const char *name = g_get_prgname();
     char *text = g_strdup_vprintf(fmt, ap);
 
-    fprintf(stderr, "%s: %s%s\n", name ? name : "rhea", kind, text);
+    g_autofree char *when = NULL;
+    if (state.timestamp) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+        when = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S.%fZ ");
+    }
+    fprintf(stderr, "%s%s%s%s: %s%s\n", when ? when : "", state.guest ? state.guest : "",
+            state.guest ? " " : "", name ? name : "rhea", kind, text);
     g_free(text);
 }
 

@@ -41,6 +41,8 @@ void guest_error(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void error_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void warn_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void info_report(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* -msg: put the time (ISO 8601, UTC) and a guest's name in front of these messages. */
+void report_set_prefix(bool timestamp, const char *guest);
 
 /* Trace points: `trace("i8254_write", "port %x val %x", …)`; enabled by -trace PATTERN (glob). */
 #define trace(name, ...)                                                                           \

@@ -382,6 +382,7 @@ void machine_free(Machine *m)
     if (m->accel && m->accel->fini) {
         m->accel->fini(m);
     }
+    device_free_globals(m);
     g_slist_free_full(m->reset_hooks, g_free);
     g_slist_free_full(m->state_hooks, g_free);
     mem_space_free(m->memory);

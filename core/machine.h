@@ -40,6 +40,7 @@ typedef struct MachineType {
     int default_drive_if;     /* where a -drive without if= and -hda go: DRIVE_IF_* */
     unsigned max_vcpus;
     uint64_t default_ram;
+    bool has_usb; /* -usb, -machine usb=on: its init fits a host controller if cfg.usb is set */
     bool (*init)(Machine *m, GError **err);
     void (*fini)(Machine *m);
 } MachineType;
@@ -75,8 +76,11 @@ typedef struct MachineConfig {
      * refused after its init. NULL: none were given. */
     struct Options *machine_opts;
     const char *boot_order, *boot_once;
-    bool boot_menu;
-    uint32_t boot_menu_timeout; /* ms */
+    bool boot_menu, boot_strict;
+    uint32_t boot_menu_timeout; /* ms, -boot splash-time= */
+    int32_t boot_retry;         /* ms, -boot reboot-timeout=; -1 = never */
+    const char *boot_splash;    /* picture file */
+    bool usb;                   /* -usb, -machine usb=on: the board's USB host controller */
     bool no_acpi, no_hpet, nographic;
     const char *firmware_dir; /* -L */
     const char *rtc_base;     /* "utc", "localtime" or ISO date */
@@ -107,6 +111,7 @@ struct Machine {
     VCpu **vcpus;
     unsigned n_vcpus;
     GPtrArray *devices; /* realized, in order */
+    GPtrArray *globals; /* private to core/device.c: -global, NULL without */
     Bus *root_bus;      /* of `info qtree` */
     RunState state;
     bool no_reboot, no_shutdown;
@@ -114,6 +119,8 @@ struct Machine {
     /* Board services that other parts call; may be NULL. Machine lock. */
     void (*power_button)(Machine *m);
     void (*nmi)(Machine *m);
+    /* New boot order, letters as of -boot order=, from the next reset on. */
+    bool (*boot_set)(Machine *m, const char *order, GError **err);
     /* Told by the main thread what is being done; set by the QMP server, may be NULL. */
     void (*event)(Machine *m, MachineEvent ev, ShutdownCause cause);
     GSList *reset_hooks, *state_hooks;

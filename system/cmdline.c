@@ -5,6 +5,7 @@
 #include "config.h"
 #include "core/log.h"
 #include "core/option.h"
+#include "system/opts.h"
 #include "system/sysconfig.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,31 @@ static void keep_option(const char *key, const char *value, void *arg)
     options_set(arg, key, value);
 }
 
+/* Properties whose one possible value may be named. */
+static bool machine_fixed(Options *o, GError **err)
+{
+    static const struct {
+        const char *name, *values, *why;
+    } fixed[] = {
+        {"vmport", "off auto", "there is no VMware port"},
+        {"smm", "off auto", "system management mode is not in this version"},
+        {"dump-guest-core", "on", "guest memory cannot be kept out of core dumps"},
+        {"mem-merge", "on off", ""}, /* a hint to the host, which cannot merge shared memory */
+        {"kernel_irqchip", "on off split", ""}, /* of KVM; translation has no such choice */
+        {"kernel-irqchip", "on off split", ""},
+        {"pcspk-audiodev", "none", "there is no sound output"},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        const char *v = options_get(o, fixed[i].name);
+        g_auto(GStrv) allowed = g_strsplit(fixed[i].values, " ", -1);
+        if (v && !g_strv_contains((const char *const *)allowed, v)) {
+            return fail(err, "-machine: %s=%s is not possible%s%s; use %s", fixed[i].name, v,
+                        *fixed[i].why ? ": " : "", fixed[i].why, fixed[i].values);
+        }
+    }
+    return true;
+}
+
 /* Keys of several -machine add up. What is not read here is the board's. */
 static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
 {
@@ -73,14 +99,7 @@ static bool opt_machine(SystemConfig *c, const char *arg, GError **err)
     c->m.no_acpi = !flag;
     flag = !c->m.nographic;
     ok = ok && options_get_bool(o, "graphics", &flag, err);
-    /* Accepted: no such choice in this machine, or what it asks for is the only way there is. */
-    static const char *const accepted[] = {
-        "usb",       "dump-guest-core", "vmport",         "smm",
-        "mem-merge", "kernel_irqchip",  "kernel-irqchip", "pcspk-audiodev"};
-    for (unsigned i = 0; ok && i < G_N_ELEMENTS(accepted); i++) {
-        options_mark_used(o, accepted[i]);
-    }
-    return ok;
+    return ok && options_get_bool(o, "usb", &c->m.usb, err) && machine_fixed(o, err);
 }
 
 static bool opt_accel(SystemConfig *c, const char *arg, GError **err)
@@ -152,43 +171,6 @@ static bool opt_smp(SystemConfig *c, const char *arg, GError **err)
     return true;
 }
 
-static bool opt_boot(SystemConfig *c, const char *arg, GError **err)
-{
-    bool strict, splash;
-    uint64_t n = 0;
-    Options *o = options_parse("-boot", arg, "order", err);
-    const char *order = o ? options_get(o, "order") : NULL,
-               *once = o ? options_get(o, "once") : NULL;
-    bool ok = o && options_get_bool(o, "menu", &c->m.boot_menu, err) &&
-              options_get_bool(o, "strict", &strict, err) &&
-              options_get_uint(o, "splash-time", UINT32_MAX, &n, err) &&
-              options_get_uint(o, "reboot-timeout", 0xffff, &n, err);
-    (void)splash;
-    for (int i = 0; ok && i < 2; i++) {
-        const char *s = i ? once : order;
-        for (; s && *s; s++) {
-            if (!strchr("abcdnop", *s)) {
-                ok = fail(err,
-                          "-boot %s: '%c' is no boot device; use a (floppy), c (disk), d (CD), "
-                          "n (network)",
-                          arg, *s);
-                break;
-            }
-        }
-    }
-    if (ok && order) {
-        g_free((char *)c->m.boot_order);
-        c->m.boot_order = g_strdup(order);
-    }
-    if (ok && once) {
-        g_free((char *)c->m.boot_once);
-        c->m.boot_once = g_strdup(once);
-    }
-    ok = ok && options_check_used(o, err);
-    options_free(o);
-    return ok;
-}
-
 static bool opt_rtc(SystemConfig *c, const char *arg, GError **err)
 {
     Options *o = options_parse("-rtc", arg, "base", err);
@@ -235,10 +217,12 @@ static bool opt_name(SystemConfig *c, const char *arg, GError **err)
     if (!o) {
         return false;
     }
-    const char *guest = options_get(o, "guest");
-    options_mark_used(o, "debug-threads");
-    options_mark_used(o, "process");
-    bool ok = options_check_used(o, err);
+    const char *guest = options_get(o, "guest"), *process = options_get(o, "process");
+    bool threads; /* threads have names always */
+    bool ok = options_get_bool(o, "debug-threads", &threads, err) && options_check_used(o, err);
+    if (ok && process) {
+        set_text(&c->process_name, process);
+    }
     c->m.name = guest ? g_strdup(guest) : c->m.name;
     options_free(o);
     return ok;
@@ -370,6 +354,12 @@ static bool opt_fw_cfg(SystemConfig *c, const char *arg, GError **err)
     return true;
 }
 
+static bool opt_usb(SystemConfig *c, const char *arg, GError **err)
+{
+    c->m.usb = true;
+    return true;
+}
+
 static bool opt_no_acpi(SystemConfig *c, const char *arg, GError **err)
 {
     c->m.no_acpi = true;
@@ -380,31 +370,6 @@ static bool opt_no_hpet(SystemConfig *c, const char *arg, GError **err)
 {
     c->m.no_hpet = true;
     return true;
-}
-
-static bool opt_action(SystemConfig *c, const char *arg, GError **err)
-{
-    Options *o = options_parse("-action", arg, NULL, err);
-    if (!o) {
-        return false;
-    }
-    const char *reboot = options_get(o, "reboot"), *shutdown = options_get(o, "shutdown");
-    bool ok = true;
-    if (reboot) {
-        c->no_reboot = !strcmp(reboot, "shutdown");
-        ok = c->no_reboot || !strcmp(reboot, "reset") ||
-             fail(err, "-action: reboot=%s is neither reset nor shutdown", reboot);
-    }
-    if (ok && shutdown) {
-        c->no_shutdown = !strcmp(shutdown, "pause");
-        ok = c->no_shutdown || !strcmp(shutdown, "poweroff") ||
-             fail(err, "-action: shutdown=%s is neither poweroff nor pause", shutdown);
-    }
-    options_mark_used(o, "panic");
-    options_mark_used(o, "watchdog");
-    ok = ok && options_check_used(o, err);
-    options_free(o);
-    return ok;
 }
 
 static bool opt_readconfig(SystemConfig *c, const char *arg, GError **err);
@@ -444,7 +409,8 @@ static const CmdOption options[] = {
     {"blockdev", "driver=D,node-name=ID,… or JSON", CALL, 0, opt_blockdev,
      "an image for -device …,drive=ID"},
     {"snapshot", NULL, CALL, 0, opt_snapshot, "write to temporary files instead of images"},
-    {"boot", "[order=]abcdn[,once=D][,menu=on]", CALL, 0, opt_boot, "boot devices in order"},
+    {"boot", "[order=]acdn[,once=D][,menu=on]", CALL, 0, opt_boot,
+     "boot devices in order; also splash=FILE,splash-time=MS,reboot-timeout=MS,strict=on"},
     {"kernel", "FILE", CALL, 0, opt_kernel, "boot this Linux, Multiboot or PVH kernel"},
     {"initrd", "FILE", CALL, 0, opt_initrd, "its initial ram disk (Multiboot: modules)"},
     {"append", "TEXT", CALL, 0, opt_append, "its command line"},
@@ -470,7 +436,7 @@ static const CmdOption options[] = {
     {"full-screen", NULL, FLAG, OFF(full_screen), NULL,
      "start with the window over all the screen"},
     {"k", "LAYOUT", TEXT, OFF(keyboard), NULL, "keyboard of VNC clients: de, fr, en-gb …"},
-    {"usb", NULL, IGNORE, 0, NULL, NULL},
+    {"usb", NULL, CALL, 0, opt_usb, "fit the board's USB host controller"},
     {"net", "SPEC", CALL, 0, opt_net, NULL},
     {"nic", "SPEC", CALL, 0, opt_nic,
      "network card and back end: user[,model=M][,mac=A][,hostfwd=…], tap,…, none"},
@@ -498,8 +464,9 @@ static const CmdOption options[] = {
     {"pidfile", "FILE", TEXT, OFF(pidfile), NULL, "write the process id here"},
     {"runas", "USER", TEXT, OFF(runas), NULL, "change to this user when everything is open"},
     {"readconfig", "FILE", CALL, 0, opt_readconfig, "read options from a file"},
-    {"overcommit", "SPEC", IGNORE, 0, NULL, NULL},
-    {"msg", "SPEC", IGNORE, 0, NULL, NULL},
+    {"overcommit", "mem-lock=on|off|on-fault", CALL, 0, opt_overcommit,
+     "keep the program's memory from being swapped out"},
+    {"msg", "timestamp=on,guest-name=on", CALL, 0, opt_msg, "what stands before messages"},
 };
 
 static bool opt_help(SystemConfig *c, const char *arg, GError **err)
@@ -618,8 +585,9 @@ void config_free(SystemConfig *c)
         g_ptr_array_free(lists[i], true);
     }
     options_free(c->m.machine_opts);
-    char *texts[] = {c->machine,  c->arch,    c->pidfile, c->runas,        c->gdb,    c->log_items,
-                     c->log_file, c->display, c->vga,     c->firmware_dir, c->loadvm, c->keyboard};
+    char *texts[] = {c->machine,   c->arch,     c->pidfile,     c->runas, c->gdb,
+                     c->log_items, c->log_file, c->display,     c->vga,   c->firmware_dir,
+                     c->loadvm,    c->keyboard, c->process_name};
     for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
     }

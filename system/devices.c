@@ -130,3 +130,13 @@ bool devices_create(Machine *m, const SystemConfig *c, GError **err)
     }
     return true;
 }
+
+bool devices_add_globals(Machine *m, const SystemConfig *c, GError **err)
+{
+    for (guint i = 0; i < c->globals->len; i++) {
+        if (!device_add_global(m, c->globals->pdata[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -15,5 +15,7 @@ bool devices_show_help(const SystemConfig *c);
 bool devices_create(Machine *m, const SystemConfig *c, GError **err);
 /* One device from "NAME,prop=value,…"; also for the monitor. Machine lock. */
 bool device_create_from_text(Machine *m, const char *text, GError **err);
+/* -global, before any device is made. */
+bool devices_add_globals(Machine *m, const SystemConfig *c, GError **err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "system/displays.h"
 #include "system/gdbstub.h"
 #include "system/network.h"
+#include "system/opts.h"
 #include "system/sysconfig.h"
 #include "system/terminals.h"
 #include "target/targets.h"
@@ -246,6 +247,10 @@ static Machine *build(SystemConfig *c, GError **err)
              type->max_vcpus);
         return NULL;
     }
+    if (c->m.usb && !type->has_usb) {
+        fail(err, "-usb: machine '%s' has no USB in this version", type->name);
+        return NULL;
+    }
     c->m.target = target;
     if (!c->m.ram_size) {
         c->m.ram_size = type->default_ram;
@@ -266,10 +271,11 @@ static Machine *build(SystemConfig *c, GError **err)
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !drives_prepare(m, err) || !type->init(m, err) ||
-        !machine_options_used(c, err) || !network_create(m, c, err) || !devices_create(m, c, err) ||
-        !drives_check(m, err) || !network_check(m, c, err) || !terminals_attach(m, c, err) ||
-        !displays_open(m, c, err) || !gdb_open(m, c, err) || !daemon_ready(c, err)) {
+    if (!accel->init(m, accel_opts, err) || !devices_add_globals(m, c, err) ||
+        !drives_prepare(m, err) || !type->init(m, err) || !machine_options_used(c, err) ||
+        !network_create(m, c, err) || !devices_create(m, c, err) || !drives_check(m, err) ||
+        !network_check(m, c, err) || !terminals_attach(m, c, err) || !displays_open(m, c, err) ||
+        !gdb_open(m, c, err) || !opts_apply_late(c, err) || !daemon_ready(c, err)) {
         displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();
@@ -278,6 +284,28 @@ static Machine *build(SystemConfig *c, GError **err)
         return NULL;
     }
     return m;
+}
+
+static bool boot_set(Machine *m, const char *order, GError **err)
+{
+    return m->boot_set ? m->boot_set(m, order, err)
+                       : fail(err, "machine '%s' cannot change its boot order", m->type->name);
+}
+
+/* Ctrl-A x and s of a mux. */
+static void mux_quit(void *opaque)
+{
+    machine_request_shutdown(opaque, SHUTDOWN_HOST_QUIT);
+}
+
+static void mux_commit(void *opaque)
+{
+    int cpu = 0;
+    g_autofree char *text = monitor_hmp_line(opaque, &cpu, "commit all");
+    if (text && *text) {
+        g_strchomp(text);
+        warn_report("commit: %s", text);
+    }
 }
 
 static int run(Machine *m, const SystemConfig *c)
@@ -300,8 +328,8 @@ static int run(Machine *m, const SystemConfig *c)
 
 int main(int argc, char **argv)
 {
-    static const MonitorHooks hooks = {.device_add = device_create_from_text,
-                                       .gdbserver = gdbstub_start};
+    static const MonitorHooks hooks = {
+        .device_add = device_create_from_text, .gdbserver = gdbstub_start, .boot_set = boot_set};
     g_autoptr(GError) err = NULL;
     SystemConfig c;
     int status = 1;
@@ -316,8 +344,11 @@ int main(int argc, char **argv)
         status = 0;
     } else if (r == CMDLINE_RUN && daemon_fork(&c, &err)) {
         monitor_set_hooks(&hooks);
+        opts_apply_early(&c);
         Machine *m = build(&c, &err);
         if (m) {
+            const ChardevHooks mux = {.quit = mux_quit, .commit_all = mux_commit, .opaque = m};
+            chardev_set_hooks(&mux);
             status = run(m, &c);
             machine_lock();
             displays_close(m);

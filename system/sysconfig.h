@@ -18,9 +18,9 @@ typedef struct SystemConfig {
         *globals, *traces, *vncs,
         *nets; /* char*, as typed; nets: "net SPEC", "netdev SPEC", "nic SPEC" */
     bool nodefaults, paused, daemonize, no_reboot, no_shutdown, enable_kvm, gdb_default,
-        full_screen;
+        full_screen, msg_timestamp, msg_guest_name, mem_lock, mem_lock_on_fault;
     char *pidfile, *runas, *gdb, *log_items, *log_file, *display, *vga, *firmware_dir, *loadvm,
-        *keyboard;
+        *keyboard, *process_name;
 } SystemConfig;
 
 typedef enum { CMDLINE_RUN, CMDLINE_EXIT, CMDLINE_ERROR } CmdlineResult;

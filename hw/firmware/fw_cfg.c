@@ -54,6 +54,7 @@ struct FwCfg {
     uint16_t key;
     uint32_t pos;
     uint64_t dma_addr;
+    bool strict;
 };
 
 static uint32_t item_len(const Item *it)
@@ -279,21 +280,36 @@ const uint8_t *fw_cfg_get_file(FwCfg *s, const char *name, size_t *len)
     return i < 0 ? NULL : fw_cfg_get_bytes(s, (uint16_t)(FW_CFG_FILE_FIRST + i), len);
 }
 
+static void write_boot_order(FwCfg *s)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (unsigned i = 0; i < s->boot->len; i++) {
+        g_string_append_printf(text, "%s%s", i ? "\n" : "",
+                               g_array_index(s->boot, BootPath, i).path);
+    }
+    if (s->boot->len) {
+        g_string_append(text, s->strict ? "\nHALT" : "");
+        fw_cfg_set_file(s, "bootorder", text->str, text->len + 1, NULL);
+    }
+}
+
 void fw_cfg_add_boot_path(FwCfg *s, int index, const char *path)
 {
     BootPath bp = {.index = index, .path = g_strdup(path)};
-    g_autoptr(GString) text = g_string_new(NULL);
     unsigned at = 0;
 
     while (at < s->boot->len && g_array_index(s->boot, BootPath, at).index <= index) {
         at++;
     }
     g_array_insert_val(s->boot, at, bp);
-    for (unsigned i = 0; i < s->boot->len; i++) {
-        g_string_append_printf(text, "%s%s", i ? "\n" : "",
-                               g_array_index(s->boot, BootPath, i).path);
-    }
-    fw_cfg_set_file(s, "bootorder", text->str, text->len + 1, NULL);
+    write_boot_order(s);
+}
+
+void fw_cfg_set_boot_strict(FwCfg *s)
+{
+    s->strict = true;
+    write_boot_order(s);
 }
 
 /* ---- the guest's side ---- */

@@ -87,6 +87,13 @@ const uint8_t *fw_cfg_get_bytes(FwCfg *s, uint16_t key, size_t *len);
 /* One line of file "bootorder": @path is tried @index-th (lower first; same index: as added). */
 void fw_cfg_add_boot_path(FwCfg *s, int index, const char *path);
 
+/* -boot strict=on: when there is a boot order at all, firmware tries nothing else. */
+void fw_cfg_set_boot_strict(FwCfg *s);
+/* @items: of char*, what stands after -fw_cfg. One sentence on failure. */
+bool fw_cfg_add_user_items(FwCfg *s, const GPtrArray *items, GError **err);
+/* A picture for the time the boot menu waits: JPEG, or BMP of 24 bits. */
+bool fw_cfg_add_splash(FwCfg *s, const char *path, GError **err);
+
 extern const DeviceType fw_cfg_type;
 
 /* ---- the items of a PC (fw_cfg_pc.c) ---- */

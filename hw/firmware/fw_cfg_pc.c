@@ -31,6 +31,15 @@ bool fw_cfg_setup_pc(FwCfg *s, const E820Entry *map, unsigned n_map, GError **er
     if (!fw_cfg_set_file(s, "etc/e820", e820->data, e820->len, err)) {
         return false;
     }
+    /* How long firmware waits before it reboots when nothing could be booted. */
+    uint32_t retry = GUINT32_TO_LE((uint32_t)cfg->boot_retry);
+    if (!fw_cfg_set_file(s, "etc/boot-fail-wait", &retry, sizeof(retry), err) ||
+        (cfg->boot_splash && !fw_cfg_add_splash(s, cfg->boot_splash, err))) {
+        return false;
+    }
+    if (cfg->boot_strict) {
+        fw_cfg_set_boot_strict(s);
+    }
     if (cfg->boot_menu_timeout) {
         uint16_t wait = GUINT16_TO_LE((uint16_t)MIN(cfg->boot_menu_timeout, 0xffff));
         return fw_cfg_set_file(s, "etc/boot-menu-wait", &wait, sizeof(wait), err);
@@ -40,15 +49,13 @@ bool fw_cfg_setup_pc(FwCfg *s, const E820Entry *map, unsigned n_map, GError **er
 
 bool pc_boot_order_cmos(const char *order, uint8_t *cmos38, uint8_t *cmos3d, GError **err)
 {
-    static const char letters[] = "abcdn";
-    static const uint8_t codes[] = {1, 1, 2, 3, 4};
+    static const uint8_t codes[] = {['a'] = 1, ['b'] = 1, ['c'] = 2, ['d'] = 3, ['n'] = 4};
     uint8_t slot[3] = {0};
     unsigned n = 0;
 
     order = order && *order ? order : "cad";
     for (const char *p = order; *p; p++) {
-        const char *at = strchr(letters, *p);
-        if (!at) {
+        if (*p < 'a' || *p > 'p') {
             return fail(err,
                         "boot order '%s': '%c' is no drive letter; a, b (floppy), c (disk), "
                         "d (CD-ROM) and n (network) are",
@@ -57,8 +64,10 @@ bool pc_boot_order_cmos(const char *order, uint8_t *cmos38, uint8_t *cmos3d, GEr
         if (strchr(p + 1, *p)) {
             return fail(err, "boot order '%s' names '%c' twice", order, *p);
         }
-        if (n < 3) {
-            slot[n++] = codes[at - letters];
+        /* Letters that name nothing in a PC are passed over. */
+        uint8_t code = (unsigned)*p < sizeof(codes) ? codes[(unsigned)*p] : 0;
+        if (n < 3 && code) {
+            slot[n++] = code;
         }
     }
     *cmos3d = (uint8_t)(slot[0] | slot[1] << 4);

@@ -13,8 +13,10 @@
 enum {
     HANDLE_BIOS = 0x0000,
     HANDLE_SYSTEM = 0x0100,
+    HANDLE_BOARD = 0x0200,
     HANDLE_CHASSIS = 0x0300,
     HANDLE_CPU = 0x0400,
+    HANDLE_OEM = 0x0e00,
     HANDLE_ARRAY = 0x1000,
     HANDLE_DIMM = 0x1100,
     HANDLE_MAP = 0x1300,
@@ -61,6 +63,12 @@ static void begin(Tables *t, unsigned type, unsigned handle)
     put(t, handle, 2);
 }
 
+/* Does a file of the user's bring its own structures of @type? */
+static bool from_file(const SmbiosConfig *c, unsigned type)
+{
+    return c->replaced[type / 32] >> type % 32 & 1;
+}
+
 static void end(Tables *t)
 {
     t->out->data[t->start + 1] = (uint8_t)(t->out->len - t->start);
@@ -85,8 +93,10 @@ static void add_bios(Tables *t, const SmbiosConfig *c)
     put(t, 0, 1);         /* 64 KiB */
     put(t, 1ull << 3, 8); /* characteristics are not given */
     put(t, 0, 1);
-    put(t, 0x1c, 1); /* UEFI no, virtual machine, targeted content distribution */
-    put(t, 0, 2);    /* system BIOS release */
+    /* Targeted content distribution, UEFI, virtual machine */
+    put(t, 0x14 | (c->bios_uefi ? 8 : 0), 1);
+    put(t, c->bios_release[0], 1);
+    put(t, c->bios_release[1], 1);
     put(t, 0xffff, 2);
     end(t);
 }
@@ -109,12 +119,28 @@ static void add_system(Tables *t, const SmbiosConfig *c)
     end(t);
 }
 
+static void add_board(Tables *t, const SmbiosConfig *c)
+{
+    begin(t, 2, HANDLE_BOARD);
+    put_string(t, c->board_manufacturer ? c->board_manufacturer : DEFAULT_MAKER);
+    put_string(t, c->board_product ? c->board_product : DEFAULT_PRODUCT);
+    put_string(t, c->board_version ? c->board_version : DEFAULT_VERSION);
+    put_string(t, c->board_serial);
+    put_string(t, c->board_asset);
+    put(t, 1, 1); /* hosting board */
+    put_string(t, c->board_location);
+    put(t, HANDLE_CHASSIS, 2);
+    put(t, 10, 1); /* motherboard */
+    put(t, 0, 1);  /* contains no other objects */
+    end(t);
+}
+
 static void add_chassis(Tables *t, const SmbiosConfig *c)
 {
     begin(t, 3, HANDLE_CHASSIS);
     put_string(t, c->chassis_manufacturer ? c->chassis_manufacturer : DEFAULT_MAKER);
     put(t, 1, 1); /* other */
-    put_string(t, c->version ? c->version : DEFAULT_VERSION);
+    put_string(t, c->chassis_version ? c->chassis_version : DEFAULT_VERSION);
     put_string(t, c->chassis_serial);
     put_string(t, c->asset_tag);
     put(t, 3, 1); /* safe: boot-up, power supply, thermal */
@@ -126,14 +152,14 @@ static void add_chassis(Tables *t, const SmbiosConfig *c)
     put(t, 0, 1);
     put(t, 0, 1);
     put(t, 0, 1);
-    put(t, 0, 1);
+    put_string(t, c->chassis_sku);
     end(t);
 }
 
 static void add_cpu(Tables *t, const SmbiosConfig *c, unsigned n)
 {
     unsigned cores = MAX(c->cores, 1), threads = cores * MAX(c->threads, 1);
-    g_autofree char *socket = g_strdup_printf("CPU %u", n);
+    g_autofree char *socket = g_strdup_printf("%s %u", c->cpu_socket ? c->cpu_socket : "CPU", n);
 
     begin(t, 4, HANDLE_CPU + n);
     put_string(t, socket);
@@ -142,19 +168,19 @@ static void add_cpu(Tables *t, const SmbiosConfig *c, unsigned n)
     put_string(t, c->cpu_vendor);
     put(t, c->cpu_signature, 4);
     put(t, c->cpu_features, 4);
-    put_string(t, DEFAULT_PRODUCT);
+    put_string(t, c->cpu_version ? c->cpu_version : DEFAULT_PRODUCT);
     put(t, 0, 1); /* voltage */
     put(t, 0, 2); /* external clock */
-    put(t, 2000, 2);
-    put(t, 2000, 2);
+    put(t, c->cpu_max_mhz ? c->cpu_max_mhz : 2000, 2);
+    put(t, c->cpu_mhz ? c->cpu_mhz : 2000, 2);
     put(t, 0x41, 1); /* socket populated, enabled */
     put(t, 1, 1);    /* upgrade: other */
     put(t, 0xffff, 2);
     put(t, 0xffff, 2); /* caches are not given */
     put(t, 0xffff, 2);
-    put_string(t, NULL);
-    put_string(t, NULL);
-    put_string(t, NULL);
+    put_string(t, c->cpu_serial);
+    put_string(t, c->cpu_asset);
+    put_string(t, c->cpu_part);
     put(t, MIN(cores, 255), 1);
     put(t, MIN(cores, 255), 1);
     put(t, MIN(threads, 255), 1);
@@ -163,9 +189,10 @@ static void add_cpu(Tables *t, const SmbiosConfig *c, unsigned n)
     end(t);
 }
 
-static void add_dimm(Tables *t, unsigned n, uint64_t mib)
+static void add_dimm(Tables *t, const SmbiosConfig *c, unsigned n, uint64_t mib)
 {
-    g_autofree char *locator = g_strdup_printf("DIMM %u", n);
+    g_autofree char *locator =
+        g_strdup_printf("%s %u", c->dimm_locator ? c->dimm_locator : "DIMM", n);
 
     begin(t, 17, HANDLE_DIMM + n);
     put(t, HANDLE_ARRAY, 2);
@@ -176,17 +203,17 @@ static void add_dimm(Tables *t, unsigned n, uint64_t mib)
     put(t, 9, 1); /* DIMM */
     put(t, 0, 1);
     put_string(t, locator);
-    put_string(t, NULL);
+    put_string(t, c->dimm_bank);
     put(t, 7, 1);      /* RAM */
     put(t, 1 << 1, 2); /* other */
-    put(t, 0, 2);      /* speed */
-    put_string(t, DEFAULT_MAKER);
-    put_string(t, NULL);
-    put_string(t, NULL);
-    put_string(t, NULL);
+    put(t, c->dimm_mhz, 2);
+    put_string(t, c->dimm_manufacturer ? c->dimm_manufacturer : DEFAULT_MAKER);
+    put_string(t, c->dimm_serial);
+    put_string(t, c->dimm_asset);
+    put_string(t, c->dimm_part);
     put(t, 0, 1); /* rank */
     put(t, mib < 0x7fff ? 0 : mib, 4);
-    put(t, 0, 2); /* configured speed and voltages unknown */
+    put(t, c->dimm_mhz, 2); /* configured speed; voltages unknown */
     put(t, 0, 2);
     put(t, 0, 2);
     put(t, 0, 2);
@@ -229,7 +256,7 @@ static void add_memory(Tables *t, const SmbiosConfig *c)
     put(t, wide ? mib << 20 : 0, 8);
     end(t);
     for (unsigned i = 0; i < dimms; i++) {
-        add_dimm(t, i, MIN(each, mib - i * each));
+        add_dimm(t, c, i, MIN(each, mib - i * each));
     }
     add_map(t, 0, 0, c->layout.below_4g, dimms);
     if (c->layout.above_4g) {
@@ -237,22 +264,53 @@ static void add_memory(Tables *t, const SmbiosConfig *c)
     }
 }
 
+static void add_oem(Tables *t, const SmbiosConfig *c)
+{
+    begin(t, 11, HANDLE_OEM);
+    put(t, c->oem->len, 1);
+    for (unsigned i = 0; i < c->oem->len; i++) {
+        g_ptr_array_add(t->strings, c->oem->pdata[i]);
+    }
+    end(t);
+}
+
 static void add_all(Tables *t, const SmbiosConfig *c)
 {
     /* Without an own type 0 firmware puts one with its real version in front. */
-    if (c->bios_vendor || c->bios_version || c->bios_date) {
+    if ((c->bios_vendor || c->bios_version || c->bios_date || c->has_release || c->bios_uefi) &&
+        !from_file(c, 0)) {
         add_bios(t, c);
     }
-    add_system(t, c);
-    add_chassis(t, c);
-    for (unsigned i = 0; i < MIN(MAX(c->sockets, 1), 255); i++) {
+    if (!from_file(c, 1)) {
+        add_system(t, c);
+    }
+    if (c->given & 1u << 2) {
+        add_board(t, c);
+    }
+    if (!from_file(c, 3)) {
+        add_chassis(t, c);
+    }
+    for (unsigned i = 0; i < MIN(MAX(c->sockets, 1), 255) && !from_file(c, 4); i++) {
         add_cpu(t, c, i);
     }
-    add_memory(t, c);
-    begin(t, 32, HANDLE_BOOT); /* no errors */
-    put(t, 0, 6);
-    put(t, 0, 1);
-    end(t);
+    if (c->oem && c->oem->len) {
+        add_oem(t, c);
+    }
+    /* Arrays, devices and their addresses name each other: all or none. */
+    if (!from_file(c, 16) && !from_file(c, 17) && !from_file(c, 19)) {
+        add_memory(t, c);
+    }
+    if (!from_file(c, 32)) {
+        begin(t, 32, HANDLE_BOOT); /* no errors */
+        put(t, 0, 6);
+        put(t, 0, 1);
+        end(t);
+    }
+    if (c->blobs) {
+        g_byte_array_append(t->out, c->blobs->data, c->blobs->len);
+        t->count += c->blob_count;
+        t->longest = MAX(t->longest, c->blob_longest);
+    }
     begin(t, 127, HANDLE_END);
     end(t);
 }
@@ -290,7 +348,9 @@ bool smbios_install(FwCfg *fw, const SmbiosConfig *cfg, GError **err)
 
     add_all(&t, cfg);
     build_anchor(anchor, &t);
-    bool ok = t.out->len <= 0xffff || fail(err, "the SMBIOS tables have more than 64 KiB");
+    bool ok = !cfg->oem || cfg->oem->len <= 255 ||
+              fail(err, "-smbios type=11: at most 255 strings are possible");
+    ok = ok && (t.out->len <= 0xffff || fail(err, "the SMBIOS tables have more than 64 KiB"));
     ok = ok && fw_cfg_set_file(fw, "etc/smbios/smbios-anchor", anchor, sizeof(anchor), err) &&
          fw_cfg_set_file(fw, "etc/smbios/smbios-tables", t.out->data, t.out->len, err);
     g_byte_array_unref(t.out);

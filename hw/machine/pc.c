@@ -53,6 +53,8 @@ typedef struct Pc {
     uint8_t com_ports; /* bit n: COM(n+1) is fitted */
     uint8_t lpt_ports;
     Irq gsi[IOAPIC_PINS];
+    bool boot_once; /* -boot once= is in CMOS, until the next reset */
+    bool powered_on;
     /* A20 is open when either source opens it. */
     bool a20_kbc, a20_port92;
 } Pc;
@@ -116,6 +118,33 @@ static void nmi_button(Machine *m)
 {
     Irq nmi = lapic_bus_nmi(((Pc *)m->board)->apics);
     irq_pulse(&nmi);
+}
+
+/* Boot order, from the next start of the firmware on. */
+static bool set_boot_order(Machine *m, const char *order, GError **err)
+{
+    Pc *pc = m->board;
+    uint8_t cmos38, cmos3d;
+
+    if (!pc_boot_order_cmos(order, &cmos38, &cmos3d, err)) {
+        return false;
+    }
+    mc146818_set(pc->rtc, 0x38, cmos38);
+    mc146818_set(pc->rtc, 0x3d, cmos3d);
+    pc->boot_once = false;
+    return true;
+}
+
+/* The first reset is power-on. */
+static void undo_boot_once(void *opaque)
+{
+    Machine *m = opaque;
+    Pc *pc = m->board;
+
+    if (pc->powered_on && pc->boot_once) {
+        set_boot_order(m, m->cfg.boot_order, NULL); /* fill_cmos() has checked it */
+    }
+    pc->powered_on = true;
 }
 
 static bool create_ram(Machine *m, Pc *pc, GError **err)
@@ -384,7 +413,11 @@ static bool fill_cmos(Machine *m, Pc *pc, GError **err)
     unsigned ext_kb = MIN((low >> 10) - 1024, 0xffff);
     unsigned above_16m = low > 16 << 20 ? MIN((low - (16 << 20)) >> 16, 0xffff) : 0;
     uint8_t cmos38, cmos3d;
-    const char *order = m->cfg.boot_once ? m->cfg.boot_once : m->cfg.boot_order;
+    const char *once = m->cfg.boot_once;
+    if (once && !pc_boot_order_cmos(m->cfg.boot_order, &cmos38, &cmos3d, err)) {
+        return false;
+    }
+    const char *order = once ? once : m->cfg.boot_order;
     if (!pc_boot_order_cmos(order, &cmos38, &cmos3d, err)) {
         return false;
     }
@@ -413,6 +446,8 @@ static bool fill_cmos(Machine *m, Pc *pc, GError **err)
     for (unsigned i = 0; i < G_N_ELEMENTS(bytes); i++) {
         mc146818_set(pc->rtc, bytes[i].index, bytes[i].val);
     }
+    pc->boot_once = once;
+    machine_add_reset_hook(m, undo_boot_once, m);
     return true;
 }
 
@@ -448,10 +483,14 @@ static bool install_tables(Machine *m, Pc *pc, GError **err)
     memcpy(smbios.uuid, m->cfg.uuid, sizeof smbios.uuid);
     acpi.s4 = pc->pm && piix4_pm_has_s4(pc->pm, &acpi.s4_val);
     pc->fw_cfg = fw_cfg_new(m, err);
-    return pc->fw_cfg && fw_cfg_setup_pc(pc->fw_cfg, map, pc->layout.above_4g ? 2 : 1, err) &&
-           (m->cfg.no_acpi || acpi_tables_install(pc->fw_cfg, &acpi, err)) &&
-           smbios_install(pc->fw_cfg, &smbios, err) &&
-           direct_boot_setup(m, pc->fw_cfg, &pc->layout, err);
+    bool ok = pc->fw_cfg && fw_cfg_setup_pc(pc->fw_cfg, map, pc->layout.above_4g ? 2 : 1, err) &&
+              (m->cfg.no_acpi || acpi_tables_install(pc->fw_cfg, &acpi, err)) &&
+              smbios_add_options(&smbios, m->cfg.smbios, err) &&
+              smbios_install(pc->fw_cfg, &smbios, err) &&
+              direct_boot_setup(m, pc->fw_cfg, &pc->layout, err) &&
+              fw_cfg_add_user_items(pc->fw_cfg, m->cfg.fw_cfg, err);
+    smbios_clear_options(&smbios);
+    return ok;
 }
 
 static bool pc_init(Machine *m, GError **err)
@@ -459,6 +498,9 @@ static bool pc_init(Machine *m, GError **err)
     Pc *pc = g_new0(Pc, 1);
     m->board = pc;
     pc->a20_kbc = true;
+    if (m->cfg.dtb) {
+        return fail(err, "-dtb: machine '%s' has no device tree", m->type->name);
+    }
     bool ok = create_ram(m, pc, err) && create_cpus(m, pc, err) && create_core_chips(m, pc, err) &&
               pc_bios_load(&pc->bios, m, i440fx_pci_mem(pc->host), m->cfg.bios, err) &&
               create_isa_devices(m, pc, err) && create_disks(m, pc, err) &&
@@ -466,6 +508,7 @@ static bool pc_init(Machine *m, GError **err)
               fill_cmos(m, pc, err) && install_tables(m, pc, err);
     m->power_button = power_button;
     m->nmi = nmi_button;
+    m->boot_set = set_boot_order;
     return ok;
 }
 

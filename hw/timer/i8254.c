@@ -17,6 +17,10 @@ enum { RW_LATCH, RW_LSB, RW_MSB, RW_WORD }; /* RW bits of the control word */
  * sees them so, too, and a count of 2 must not eat the host. */
 #define MIN_EDGE_NS 20000
 
+/* Times in a saved state lie within this of the Clock's zero (73 years): further ones would not
+ * fit in nanoseconds, and a wake-up that wraps into the past would fire for ever. */
+#define MAX_CLOCKS ((int64_t)(INT64_MAX / 4 / NS_PER_SEC) * I8254_HZ)
+
 typedef struct Channel {
     uint8_t ctl;  /* bits 5-0 of the control word as written: RW, M, BCD */
     uint8_t mode; /* 0…5, derived from it */
@@ -510,8 +514,8 @@ static bool channel_post_load(void *obj, GError **err)
     set_mode(c);
     if (c->ctl > 0x3f || c->cr > 0x10000 || c->period > 0x10000 || (c->cr_valid && !c->cr) ||
         (c->loaded && !c->period) || c->load_at < -1 || (c->load_at >= 0 && !c->cr_valid) ||
-        ABS(c->start) > INT64_MAX / 4 || c->held < 0 || c->held > INT64_MAX / 4 ||
-        c->load_at > INT64_MAX / 4) {
+        c->start < -MAX_CLOCKS || c->start > MAX_CLOCKS || c->held < 0 || c->held > MAX_CLOCKS ||
+        c->load_at > MAX_CLOCKS) {
         return fail(err, "The saved state of the i8254 is impossible");
     }
     return true;
@@ -521,8 +525,7 @@ static bool i8254_post_load(void *obj, GError **err)
 {
     const I8254 *s = obj;
 
-    if (s->edge_at > INT64_MAX / 4 || s->last_pulse < -MIN_EDGE_NS ||
-        s->last_pulse > INT64_MAX / 4) {
+    if (s->edge_at > MAX_CLOCKS || s->last_pulse < -MIN_EDGE_NS || s->last_pulse > INT64_MAX / 4) {
         return fail(err, "The saved state of the i8254 is impossible");
     }
     return true;

@@ -241,9 +241,48 @@ static void test_pc_items(void)
     g_assert_true(pc_boot_order_cmos(NULL, &a, &b, &err));
     g_assert_cmphex(b, ==, 0x12);
     g_assert_cmphex(a, ==, 0x30);
-    g_assert_false(pc_boot_order_cmos("x", &a, &b, &err));
+    g_assert_false(pc_boot_order_cmos("C", &a, &b, &err));
     g_clear_error(&err);
     g_assert_false(pc_boot_order_cmos("cc", &a, &b, &err));
+    g_clear_error(&err);
+    fixture_free(f);
+}
+
+/* -fw_cfg and -boot strict=, splash= as people write them. */
+static void test_user_items(void)
+{
+    static const char *const bad[] = {
+        "name=opt/x",
+        "string=a",
+        "name=opt/x,file=/nonexistent",
+        "name=opt/x,string=a,file=b",
+        "name=etc/there,string=a",
+        "name=opt/x,string=a,colour=red",
+    };
+    Fixture *f = fixture_new(4 << 20);
+    FwCfg *s = setup(f);
+    g_autoptr(GPtrArray) items = g_ptr_array_new();
+    GError *err = NULL;
+    size_t len;
+
+    g_ptr_array_add(items, (gpointer) "name=opt/one,string=a,,b");
+    g_ptr_array_add(items, (gpointer) "opt/two,string=xyz");
+    g_assert_true(fw_cfg_add_user_items(s, items, &err));
+    g_assert_cmpmem(fw_cfg_get_file(s, "opt/one", &len), len, "a,b", 3);
+    g_assert_cmpmem(fw_cfg_get_file(s, "opt/two", &len), len, "xyz", 3);
+    fw_cfg_set_file(s, "etc/there", "1", 1, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        items->pdata[0] = (gpointer)bad[i];
+        g_assert_false(fw_cfg_add_user_items(s, items, &err));
+        g_assert_nonnull(err);
+        g_clear_error(&err);
+    }
+    fw_cfg_set_boot_strict(s);
+    g_assert_null(fw_cfg_get_file(s, "bootorder", &len)); /* no order: nothing to be strict about */
+    fw_cfg_add_boot_path(s, 1, "/one");
+    g_assert_cmpstr((char *)fw_cfg_get_file(s, "bootorder", &len), ==, "/one\nHALT");
+    g_assert_false(fw_cfg_add_splash(s, "/proc/self/comm", &err));
+    g_assert_nonnull(err);
     g_clear_error(&err);
     fixture_free(f);
 }
@@ -252,10 +291,12 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/fw_cfg/signature-and-id", test_signature);
+    g_test_add_func("/fw_cfg/file-range", test_file_range);
     g_test_add_func("/fw_cfg/directory-and-files", test_directory);
     g_test_add_func("/fw_cfg/dma", test_dma);
     g_test_add_func("/fw_cfg/writable-file", test_writable);
     g_test_add_func("/fw_cfg/refresh-and-bootorder", test_refresh_and_bootorder);
+    g_test_add_func("/fw_cfg/user-items", test_user_items);
     g_test_add_func("/fw_cfg/pc-items", test_pc_items);
     return g_test_run();
 }
