@@ -518,25 +518,12 @@ static bool open_file(BlockFile *f, const BlockOptions *o, GError **err)
     return image_open(f, o->file, o->format, flags, err);
 }
 
-BlockDev *block_open(const BlockOptions *o, GError **err)
+BlockDev *block_wrap(const BlockFile *f, const BlockOptions *o)
 {
-    BlockFile f, top;
+    const char *path = f->driver->path ? f->driver->path(f->file) : NULL;
+    bool read_only = o->read_only || (f->read_only && !o->snapshot);
+    BlockDev *b = dev_new(f, o->file ? o->file : path ? path : o->id ? o->id : "", read_only);
 
-    if (!check_options(o, err) || !open_file(&f, o, err)) {
-        return NULL;
-    }
-    bool guess = !o->format && !o->tree && !strcmp(f.driver->name, "raw");
-    bool read_only = o->read_only || (f.read_only && !o->snapshot);
-    if (o->snapshot && !o->read_only) {
-        if (!overlay_open(&top, &f, err)) {
-            block_file_close(&f);
-            return NULL;
-        }
-        f = top;
-    }
-    const char *path = f.driver->path ? f.driver->path(f.file) : NULL;
-    BlockDev *b = dev_new(&f, o->file ? o->file : path ? path : o->id ? o->id : "", read_only);
-    b->probed_raw = guess && !o->snapshot && !read_only;
     b->opts = *o;
     b->opts.read_only = read_only;
     b->opts.file = b->name;
@@ -549,6 +536,27 @@ BlockDev *block_open(const BlockOptions *o, GError **err)
     if (throttle_enabled(&o->throttle) || o->throttle_group) {
         block_set_throttle(b, &o->throttle, o->throttle_group);
     }
+    return b;
+}
+
+BlockDev *block_open(const BlockOptions *o, GError **err)
+{
+    BlockFile f, top;
+
+    if (!check_options(o, err) || !open_file(&f, o, err)) {
+        return NULL;
+    }
+    bool guess = !o->format && !o->tree && !strcmp(f.driver->name, "raw");
+    if (o->snapshot && !o->read_only) {
+        if (!overlay_open(&top, &f, err)) {
+            block_file_close(&f);
+            return NULL;
+        }
+        f = top;
+        guess = false;
+    }
+    BlockDev *b = block_wrap(&f, o);
+    b->probed_raw = guess && !b->read_only;
     return b;
 }
 

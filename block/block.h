@@ -122,6 +122,8 @@ void block_get_stats(const BlockDev *b, BlockStats *out);
 /* The options it was opened with; strings belong to the device. */
 const BlockOptions *block_options(const BlockDev *b);
 void block_get_throttle(const BlockDev *b, ThrottleConfig *out);
+const char *block_throttle_group(const BlockDev *b); /* NULL: none with a name */
+bool block_has_backing(const BlockDev *b);
 /* @group NULL: as it is. */
 void block_set_throttle(BlockDev *b, const ThrottleConfig *t, const char *group);
 /* A new size in bytes; the device's on_resize is told. Nothing in flight fails. */

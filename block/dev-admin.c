@@ -28,6 +28,11 @@ void block_get_throttle(const BlockDev *b, ThrottleConfig *out)
     *out = b->throttle ? *throttle_group_config(b->throttle) : (ThrottleConfig){0};
 }
 
+const char *block_throttle_group(const BlockDev *b)
+{
+    return b->throttle ? throttle_group_name(b->throttle) : NULL;
+}
+
 void block_set_throttle(BlockDev *b, const ThrottleConfig *t, const char *group)
 {
     Machine *m = b->opts.machine;
@@ -92,6 +97,11 @@ static const char *path_of(const BlockFile *f)
 static BlockFile *backing_of(const BlockFile *f)
 {
     return f->driver->backing ? f->driver->backing(f->file) : NULL;
+}
+
+bool block_has_backing(const BlockDev *b)
+{
+    return backing_of(&b->file) != NULL;
 }
 
 char **block_chain(const BlockDev *b)

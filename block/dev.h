@@ -46,6 +46,8 @@ struct BlockDev {
     GQueue completed; /* of Request, under @lock */
 };
 
+/* A device over @f, which it takes; of @o what concerns files is not looked at. Machine lock. */
+BlockDev *block_wrap(const BlockFile *f, const BlockOptions *o);
 /* Waits for all requests but those that wait for the machine. Machine lock. */
 void block_quiesce(BlockDev *b);
 /* Its image goes; requests fail with -EIO from now on. */

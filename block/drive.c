@@ -409,6 +409,17 @@ void drive_set_ops(DriveSpec *d, const DriveOps *ops, void *opaque)
     d->ops_opaque = opaque;
 }
 
+void drive_tray_moved(Machine *m, const DriveSpec *d, bool open)
+{
+    if (m && m->block_event && d->id) {
+        g_autofree char *id = g_strescape(d->id, NULL);
+        g_autofree char *json =
+            g_strdup_printf("{\"device\": \"%s\", \"id\": \"%s\", \"tray-open\": %s}", id, id,
+                            open ? "true" : "false");
+        m->block_event(m, "DEVICE_TRAY_MOVED", json);
+    }
+}
+
 /* ---- monitors ---- */
 
 bool drive_add(Machine *m, DriveSpec *d, GError **err)
@@ -447,7 +458,7 @@ bool drive_del(Machine *m, const char *id, GError **err)
         return true;
     }
     if (!d->medium || d->ops) {
-        return d->ops ? drive_eject(d, true, err) : true;
+        return d->ops ? drive_eject(m, d, true, err) : true;
     }
     block_disconnect(d->medium);
     return true;
@@ -481,6 +492,12 @@ bool drive_change(Machine *m, DriveSpec *d, const char *file, const char *format
         block_close(b);
         return false;
     }
+    if (cd && d->medium) {
+        drive_tray_moved(m, d, true);
+    }
+    if (cd) {
+        drive_tray_moved(m, d, false);
+    }
     d->medium = b;
     g_free(d->file);
     g_free(d->format);
@@ -490,13 +507,16 @@ bool drive_change(Machine *m, DriveSpec *d, const char *file, const char *format
     return true;
 }
 
-bool drive_eject(DriveSpec *d, bool force, GError **err)
+bool drive_eject(Machine *m, DriveSpec *d, bool force, GError **err)
 {
     if (!d->used || !d->ops || !d->ops->change) {
         return fail(err, "drive '%s' has no removable medium", d->id);
     }
     if (!d->ops->change(d->ops_opaque, NULL, force, err)) {
         return false;
+    }
+    if (d->medium && d->ops->tray_open) {
+        drive_tray_moved(m, d, true);
     }
     d->medium = NULL;
     g_clear_pointer(&d->file, g_free);

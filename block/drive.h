@@ -48,6 +48,9 @@ void drive_give_back(DriveSpec *d);
 void drive_release(Machine *m, DriveSpec *d);
 void drive_set_ops(DriveSpec *d, const DriveOps *ops, void *opaque);
 
+/* The guest moved the tray: tells QMP clients. */
+void drive_tray_moved(Machine *m, const DriveSpec *d, bool open);
+
 /* ---- for monitors ---- */
 
 typedef enum { DRIVE_RETAIN, DRIVE_READ_ONLY, DRIVE_READ_WRITE } DriveAccess;
@@ -57,7 +60,7 @@ bool drive_add(Machine *m, DriveSpec *d, GError **err); /* takes @d always */
 bool drive_del(Machine *m, const char *id, GError **err);
 bool drive_change(Machine *m, DriveSpec *d, const char *file, const char *format,
                   DriveAccess access, bool force, GError **err);
-bool drive_eject(DriveSpec *d, bool force, GError **err);
+bool drive_eject(Machine *m, DriveSpec *d, bool force, GError **err);
 const char *drive_cache_mode(const DriveSpec *d);
 
 #endif

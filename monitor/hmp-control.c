@@ -194,8 +194,10 @@ static void cmd_change(Hmp *h, const HmpArgs *a)
 {
     const char *password = hmp_text(a, "arg");
 
-    if (strcmp(hmp_text(a, "device"), "vnc") || strcmp(hmp_text(a, "target"), "password")) {
-        hmp_printf(h, "Error: only 'change vnc password PASSWORD' is in this version\n");
+    if (strcmp(hmp_text(a, "device"), "vnc")) {
+        hmp_change_medium(h, a);
+    } else if (strcmp(hmp_text(a, "target"), "password")) {
+        hmp_printf(h, "Error: only the password of VNC can be changed\n");
     } else if (!password) {
         hmp_printf(h, "Error: the new password is missing: change vnc password PASSWORD\n");
     } else {
@@ -243,8 +245,9 @@ const HmpCommand hmp_control_commands[] = {
     {"mouse_set", "index:i", "index", "set which mouse device receives events", cmd_mouse_set},
     {"screendump", "filename:s,head:i?", "filename [head]", "save screen into PPM image",
      cmd_screendump},
-    {"change", "device:s,target:s,arg:s?", "device filename [format]",
-     "change the VNC password: change vnc password PASSWORD", cmd_change},
+    {"change", "device:s,force:-f,target:s,arg:s?,read-only-mode:s?",
+     "device [-f] filename [format [read-only-mode]]",
+     "change a removable medium, or the VNC password: change vnc password PASSWORD", cmd_change},
     {"set_password", "protocol:s,password:s", "protocol password", "set vnc password",
      cmd_set_password},
     {"boot_set", "bootdevice:s", "bootdevice", "define new values for the boot device list",

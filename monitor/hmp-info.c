@@ -378,6 +378,8 @@ const HmpCommand hmp_info_commands[] = {
     {"mtree", "flat:-f", "[-f]", "show memory tree (-f: dump flat view)", info_mtree},
     {"roms", "", NULL, "show roms", info_roms},
     {"jit", "", NULL, "show statistics of the translator", info_jit},
+    {"block", "verbose:-v,device:s?", "[-v] [device]", "show the block devices", hmp_info_block},
+    {"blockstats", "", NULL, "show block device statistics", hmp_info_blockstats},
     {"chardev", "", NULL, "show the character devices", info_chardev},
     {"mice", "", NULL, "show which guest mouse is receiving events", info_mice},
     {"vnc", "", NULL, "show the vnc server status", info_vnc},

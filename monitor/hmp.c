@@ -21,7 +21,7 @@ static struct {
 } monitors;
 
 static const HmpCommand *const tables[] = {hmp_control_commands, hmp_memory_commands,
-                                           hmp_device_commands};
+                                           hmp_device_commands, hmp_block_commands};
 
 void monitor_set_hooks(const MonitorHooks *hooks)
 {

@@ -54,7 +54,7 @@ struct HmpCommand {
 
 /* Tables; each ends with .name == NULL. */
 extern const HmpCommand hmp_control_commands[], hmp_memory_commands[], hmp_device_commands[],
-    hmp_info_commands[];
+    hmp_info_commands[], hmp_block_commands[];
 
 void hmp_printf(Hmp *h, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Print and free what an info function returned. */
@@ -73,6 +73,11 @@ uint64_t hmp_num(const HmpArgs *a, const char *name, uint64_t def);
 bool hmp_expr(VCpu *cpu, const char **p, uint64_t *val, GError **err);
 /* Run @fn on @cpu's thread between instructions, with the machine lock. */
 void hmp_on_vcpu(Machine *m, VCpu *cpu, void (*fn)(VCpu *cpu, void *arg), void *arg);
+
+/* hmp-block.c */
+void hmp_change_medium(Hmp *h, const HmpArgs *a);
+void hmp_info_block(Hmp *h, const HmpArgs *a);
+void hmp_info_blockstats(Hmp *h, const HmpArgs *a);
 
 /* Completions of @line as text up to its end; NULL-terminated, caller frees. */
 char **hmp_complete(const char *line);

@@ -107,6 +107,11 @@ static void on_state(void *opaque, bool running)
     monitor_qmp_event(running ? "RESUME" : "STOP", NULL);
 }
 
+static void on_block_event(Machine *m, const char *event, const char *json)
+{
+    monitor_qmp_event(event, json);
+}
+
 static void on_machine_event(Machine *m, MachineEvent ev, ShutdownCause cause)
 {
     static const struct {
@@ -573,10 +578,7 @@ static json_t *cmd_capabilities(QmpCall *c)
 
 static json_t *cmd_commands(QmpCall *c);
 
-static const struct {
-    const char *name;
-    json_t *(*fn)(QmpCall *c);
-} commands[] = {
+static const QmpCommand commands[] = {
     {"qmp_capabilities", cmd_capabilities},
     {"query-version", cmd_version},
     {"query-status", cmd_status},
@@ -607,14 +609,19 @@ static const struct {
     {"set_password", cmd_set_password},
     {"getfd", cmd_getfd},
     {"closefd", cmd_closefd},
+    {NULL},
 };
+
+static const QmpCommand *const tables[] = {commands, qmp_block_commands};
 
 static json_t *cmd_commands(QmpCall *c)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
+    for (size_t t = 0; t < G_N_ELEMENTS(tables); t++) {
+        for (const QmpCommand *q = tables[t]; q->name; q++) {
+            json_array_append_new(list, json_pack("{s:s}", "name", q->name));
+        }
     }
     return list;
 }
@@ -630,9 +637,11 @@ static json_t *execute(QmpTerm *t, QmpCall *c, const char *name)
     if (t->ready && !strcmp(name, "qmp_capabilities")) {
         return qmp_error(c, "CommandNotFound", "Capabilities negotiation is already complete");
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        if (!strcmp(commands[i].name, name)) {
-            return commands[i].fn(c);
+    for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
+        for (const QmpCommand *q = tables[i]; q->name; q++) {
+            if (!strcmp(q->name, name)) {
+                return q->fn(c);
+            }
         }
     }
     return qmp_error(c, "CommandNotFound", "The command %s has not been found", name);
@@ -841,6 +850,7 @@ bool monitor_attach_qmp(Machine *m, Chardev *chr, GError **err)
         qmp.hooked = true;
         machine_add_state_hook(m, on_state, m);
         m->event = on_machine_event;
+        m->block_event = on_block_event;
     }
     return true;
 }
@@ -851,6 +861,7 @@ void monitor_cleanup(void)
     for (guint i = 0; qmp.terms && i < qmp.terms->len; i++) {
         QmpTerm *t = qmp.terms->pdata[i];
         t->m->event = NULL;
+        t->m->block_event = NULL;
         term_free(t);
     }
     if (qmp.terms) {

@@ -17,6 +17,14 @@ typedef struct QmpCall {
     char *desc; /* of the error */
 } QmpCall;
 
+typedef struct QmpCommand {
+    const char *name;
+    json_t *(*fn)(QmpCall *c); /* a new value, or NULL after qmp_error() */
+} QmpCommand;
+
+/* Ends with .name == NULL. */
+extern const QmpCommand qmp_block_commands[];
+
 /* Record an error; returns NULL for the handler to return. */
 json_t *qmp_error(QmpCall *c, const char *class, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 json_t *qmp_gerror(QmpCall *c, GError *err); /* frees @err */

@@ -637,11 +637,6 @@ bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError 
     d->block = cfg->block;
     d->drive = cfg->drive;
     d->machine = cfg->machine;
-    if (d->drive && d->kind == ATA_CDROM) {
-        atapi_set_drive_ops(d);
-    } else if (d->block) {
-        block_on_resize(d->block, disk_resized, d);
-    }
     d->serial = g_strdup(cfg->serial ? cfg->serial : d->unit ? "RH00002" : "RH00001");
     d->model = g_strdup(cfg->model              ? cfg->model
                         : cfg->kind == ATA_DISK ? "RHEA HARDDISK"
@@ -649,6 +644,11 @@ bool ata_attach(AtaChannel *c, unsigned unit, const AtaDriveConfig *cfg, GError 
     d->firmware = g_strdup(cfg->firmware ? cfg->firmware : "1.0");
     d->tray_moved = cfg->tray_moved;
     d->tray_opaque = cfg->tray_opaque;
+    if (d->drive && d->kind == ATA_CDROM) {
+        atapi_set_drive_ops(d);
+    } else if (d->block) {
+        block_on_resize(d->block, disk_resized, d);
+    }
     unsigned sector = cfg->kind == ATA_DISK ? ATA_SECTOR : CD_SECTOR;
     d->sectors = size / sector;
     if (cfg->kind == ATA_DISK) {

@@ -319,11 +319,21 @@ static bool is_locked(void *opaque)
     return ata_cd_locked(opaque);
 }
 
+static void tell_tray(void *opaque, bool open)
+{
+    AtaDrive *d = opaque;
+    drive_tray_moved(d->machine, d->drive, open);
+}
+
 void atapi_set_drive_ops(AtaDrive *d)
 {
     static const DriveOps ops = {
         .change = change_medium, .tray_open = tray_is_open, .locked = is_locked};
     drive_set_ops(d->drive, &ops, d);
+    if (!d->tray_moved) {
+        d->tray_moved = tell_tray;
+        d->tray_opaque = d;
+    }
 }
 
 /* Media class only; the drive answers at once (polled). */
