@@ -7,6 +7,7 @@
  */
 #include "accel/jit/host/host.h"
 #include "accel/jit/jit-internal.h"
+#include "core/disas.h"
 #include "core/log.h"
 #include <errno.h>
 #include <string.h>
@@ -448,15 +449,16 @@ static void log_block(JitCpu *j, const JitBlock *b)
 {
     if (log_on(LOG_IN_ASM)) {
         GString *s = g_string_new(NULL);
-        uint8_t byte;
+        g_autofree uint8_t *bytes = g_malloc(b->guest_bytes + 1);
+        unsigned n = 0;
 
-        g_string_printf(s,
-                        "IN: 0x%" G_GINT64_MODIFIER "x mode 0x%" G_GINT64_MODIFIER "x, %u:", b->pc,
-                        b->mode, b->n_guest);
-        for (unsigned i = 0; i < b->guest_bytes && jit_fetch(j->cpu, j->block_lin + i, &byte);
-             i++) {
-            g_string_append_printf(s, " %02x", byte);
+        g_string_printf(s, "IN: 0x%" G_GINT64_MODIFIER "x mode 0x%" G_GINT64_MODIFIER "x, %u:\n",
+                        b->pc, b->mode, b->n_guest);
+        while (n < b->guest_bytes && jit_fetch(j->cpu, j->block_lin + n, &bytes[n])) {
+            n++;
         }
+        disas_bytes(j->cpu, j->block_lin, bytes, n, s);
+        g_string_truncate(s, s->len - (s->len && s->str[s->len - 1] == '\n'));
         log_line(LOG_IN_ASM, "%s", s->str);
         g_string_free(s, TRUE);
     }

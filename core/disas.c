@@ -1,5 +1,5 @@
 /* Disassembly with capstone, if the program was built with it. */
-#include "monitor/disas.h"
+#include "core/disas.h"
 #include "config.h"
 #include "core/machine.h"
 #include <inttypes.h>
@@ -8,7 +8,35 @@
 #include <capstone.h>
 #endif
 
+static void put_hex(const uint8_t *buf, size_t len, GString *out)
+{
+    for (size_t i = 0; i < len; i++) {
+        g_string_append_printf(out, "%02x ", buf[i]);
+    }
+}
+
 #ifdef HAVE_CAPSTONE
+
+/* One line; the length of the instruction, or of what is passed over. */
+static size_t put_insn(VCpu *cpu, csh handle, uint64_t addr, const uint8_t *buf, size_t n,
+                       GString *out)
+{
+    cs_insn *insn;
+    size_t got = cs_disasm(handle, buf, n, addr, 1, &insn);
+    size_t unit = cpu->target->disas == VCPU_DISAS_X86       ? 1
+                  : cpu->target->disas == VCPU_DISAS_AARCH64 ? 4
+                                                             : 2;
+    size_t len = got ? insn->size : MIN(unit, n);
+
+    g_string_append_printf(out, "0x%08" PRIx64 ":  ", addr);
+    put_hex(buf, len, out);
+    g_string_append_printf(out, "%*s%s %s\n", (int)(len < 8 ? (8 - len) * 3 : 0), "",
+                           got ? insn->mnemonic : "(bad)", got ? insn->op_str : "");
+    if (got) {
+        cs_free(insn, got);
+    }
+    return len;
+}
 
 /* Bytes that can be read from @addr on, at most @len. */
 static size_t fetch(VCpu *cpu, uint64_t addr, bool physical, uint8_t *buf, size_t len)
@@ -74,29 +102,38 @@ void disas(VCpu *cpu, uint64_t addr, bool physical, unsigned count, GString *out
     while (count--) {
         uint8_t buf[16];
         size_t n = fetch(cpu, addr, physical, buf, sizeof(buf));
-        cs_insn *insn;
 
         if (!n) {
             g_string_append_printf(out, "Cannot access memory at 0x%" PRIx64 "\n", addr);
             break;
         }
-        size_t got = cs_disasm(handle, buf, n, addr, 1, &insn);
-        unsigned len = got ? insn->size : 1;
-        g_string_append_printf(out, "0x%08" PRIx64 ":  ", addr);
-        for (unsigned i = 0; i < len; i++) {
-            g_string_append_printf(out, "%02x ", buf[i]);
-        }
-        g_string_append_printf(out, "%*s%s %s\n", (int)(len < 8 ? (8 - len) * 3 : 0), "",
-                               got ? insn->mnemonic : "(bad)", got ? insn->op_str : "");
-        if (got) {
-            cs_free(insn, got);
-        }
-        addr += len;
+        addr += put_insn(cpu, handle, addr, buf, n, out);
+    }
+    cs_close(&handle);
+}
+
+void disas_bytes(VCpu *cpu, uint64_t addr, const uint8_t *buf, size_t len, GString *out)
+{
+    csh handle;
+
+    if (!open_for(cpu, &handle)) {
+        put_hex(buf, len, out);
+        g_string_append_c(out, '\n');
+        return;
+    }
+    for (size_t at = 0; at < len;) {
+        at += put_insn(cpu, handle, addr + at, buf + at, len - at, out);
     }
     cs_close(&handle);
 }
 
 #else
+
+void disas_bytes(VCpu *cpu, uint64_t addr, const uint8_t *buf, size_t len, GString *out)
+{
+    put_hex(buf, len, out);
+    g_string_append_c(out, '\n');
+}
 
 void disas(VCpu *cpu, uint64_t addr, bool physical, unsigned count, GString *out)
 {
