@@ -1,5 +1,6 @@
 /* -device and -global: see devices.h. */
 #include "system/devices.h"
+#include "block/drive.h"
 #include "core/device.h"
 #include "core/log.h"
 #include "core/option.h"
@@ -121,8 +122,36 @@ bool device_create_from_text(Machine *m, const char *text, GError **err)
     return ok;
 }
 
+/* if=virtio, and what a board makes of drives without if=: on PCI if there is such a bus. */
+static bool create_virtio_drives(Machine *m, const SystemConfig *c, GError **err)
+{
+    bool pci = find_machine_bus(m, "PCI", NULL);
+
+    for (guint i = 0, n = 0; i < m->cfg.drives->len; i++) {
+        DriveSpec *d = m->cfg.drives->pdata[i];
+        if (d->iface != DRIVE_IF_VIRTIO || d->used) {
+            continue;
+        }
+        while (!d->id) {
+            g_autofree char *name = g_strdup_printf("virtio%u", n++);
+            d->id = drive_find(m, name) ? NULL : g_steal_pointer(&name);
+        }
+        g_auto(GStrv) parts = g_strsplit(d->id, ",", -1);
+        g_autofree char *id = g_strjoinv(",,", parts);
+        g_autofree char *text =
+            g_strdup_printf("virtio-blk-%s,drive=%s", pci ? "pci" : "device", id);
+        if (!device_create_from_text(m, text, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool devices_create(Machine *m, const SystemConfig *c, GError **err)
 {
+    if (!create_virtio_drives(m, c, err)) {
+        return false;
+    }
     for (guint i = 0; i < c->devices->len; i++) {
         if (!device_create_from_text(m, c->devices->pdata[i], err)) {
             return false;

@@ -359,11 +359,13 @@ static bool create_disks(Machine *m, Pc *pc, GError **err)
     for (guint i = 0; drives && i < drives->len; i++) {
         DriveSpec *d = drives->pdata[i];
         int index = d->index;
-        if (d->iface == DRIVE_IF_NONE || d->iface == DRIVE_IF_FLOPPY) {
+        if (d->iface == DRIVE_IF_NONE || d->iface == DRIVE_IF_FLOPPY ||
+            d->iface == DRIVE_IF_VIRTIO) {
             continue;
         }
         if (d->iface != DRIVE_IF_IDE) {
-            return fail(err, "-drive %s: only IDE and floppy drives are in this version",
+            return fail(err,
+                        "-drive %s: a PC has no such drives; use if=ide, floppy, virtio or none",
                         d->file ? d->file : "");
         }
         if (index < 0) {

@@ -179,6 +179,11 @@ static inline bool virtio_busy(const VirtioDevice *v)
 
 /* ---- for devices ---- */
 
+/* In realize: the firmware's boot order has this device at @bootindex (text, may be NULL) as
+ * "/pci@i0cf8/KIND@SLOT" + @below. Devices that are not on PCI cannot be in it. */
+bool virtio_add_boot_path(VirtioDevice *v, const char *bootindex, const char *kind,
+                          const char *below, GError **err);
+
 /* In realize: the next queue. */
 VirtQueue *virtio_add_queue(VirtioDevice *v, uint16_t max_size, VirtQueueHandler *handler);
 /* The configuration space reads different now: tell the driver. */

@@ -7,6 +7,8 @@
  */
 #include "hw/virtio/virtio_pci.h"
 #include "core/log.h"
+#include "hw/firmware/fw_cfg.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define VENDOR 0x1af4
@@ -569,6 +571,32 @@ void virtio_pci_reset(VirtioPci *p)
     pci_device_reset(&p->pci);
     pci_msix_reset(&p->msix);
     update_irq(p);
+}
+
+bool virtio_add_boot_path(VirtioDevice *v, const char *bootindex, const char *kind,
+                          const char *below, GError **err)
+{
+    const char *name = v->dev->type->name;
+    const PciDevice *pci = (const PciDevice *)v->dev;
+    FwCfg *fw = fw_cfg_find(v->dev->machine);
+
+    if (!bootindex) {
+        return true;
+    }
+    if (!*bootindex || bootindex[strspn(bootindex, "0123456789")] || strlen(bootindex) > 9) {
+        return fail(err, "%s: bootindex must be a number, not '%s'", name, bootindex);
+    }
+    if (v->transport != &transport) {
+        return fail(err, "%s: bootindex is for devices on PCI", name);
+    }
+    if (fw) {
+        g_autofree char *fn =
+            PCI_FUNC(pci->devfn) ? g_strdup_printf(",%x", PCI_FUNC(pci->devfn)) : g_strdup("");
+        g_autofree char *path =
+            g_strdup_printf("/pci@i0cf8/%s@%x%s%s", kind, PCI_SLOT(pci->devfn), fn, below);
+        fw_cfg_add_boot_path(fw, atoi(bootindex), path);
+    }
+    return true;
 }
 
 static const StateField fields[] = {
