@@ -43,7 +43,7 @@ enum {
     JIT_OFF_TLB = -JIT_AREA,
     JIT_OFF_JC = -JIT_AREA + JIT_MAX_MMU * JIT_TLB_MMU,
     JIT_OFF_HOT = -128,  /* JitHot */
-    JIT_TLB_INVALID = 1, /* 0 is invalid, too, but in entry 0 */
+    JIT_TLB_INVALID = 1, /* 0 is invalid, too, but in the first and last entry */
 };
 G_STATIC_ASSERT(VCPU_ACCEL_AREA >= JIT_AREA);
 G_STATIC_ASSERT(JIT_OFF_JC + JIT_JC_SIZE * 16 < JIT_OFF_HOT - 64);

@@ -26,8 +26,11 @@ bool jit_tlb_init(JitCpu *j, GError **err)
     j->l1_global = g_malloc0(JOURNAL_SIZE);
     for (unsigned m = 0; m < j->t->n_mmu; m++) {
         for (unsigned w = 0; w < 2; w++) {
-            /* Of zeroed entries only the first could hit. */
-            jit_tlb_array(j->cpu, m, w)[0].tag = JIT_TLB_INVALID;
+            JitTlbEntry *e = jit_tlb_array(j->cpu, m, w);
+
+            /* Of zeroed entries only the first could hit, and the last, when the last byte of an
+             * access at the end of the address space is in page 0. */
+            e[0].tag = e[JIT_TLB_SIZE - 1].tag = JIT_TLB_INVALID;
         }
     }
     j->gen_global = j->gen_local = 1;
