@@ -1,6 +1,6 @@
 /* HMP: memory, ports, expressions. */
-#include "core/log.h"
 #include "core/disas.h"
+#include "core/log.h"
 #include "monitor/hmp.h"
 #include <errno.h>
 #include <inttypes.h>

@@ -573,6 +573,7 @@ void config_init(SystemConfig *c)
     }
     c->m.drives = g_ptr_array_new_with_free_func((GDestroyNotify)drive_free);
     c->m.smp = c->m.sockets = c->m.cores = c->m.threads = 1;
+    c->m.boot_retry = -1;
 }
 
 void config_free(SystemConfig *c)

@@ -144,10 +144,14 @@ void opts_apply_early(const SystemConfig *c)
     }
 }
 
-bool opts_apply_late(const SystemConfig *c, GError **err)
+bool opts_apply_late(const SystemConfig *c, const Machine *m, GError **err)
 {
-    int flags = MCL_CURRENT | MCL_FUTURE | (c->mem_lock_on_fault ? MCL_ONFAULT : 0);
-    return !c->mem_lock || !mlockall(flags) ||
-           fail(err, "-overcommit mem-lock=on: memory cannot be locked: %s (see ulimit -l)",
-                g_strerror(errno));
+    /* Guest memory at once; of the rest, which is mostly address space kept free, what is used. */
+    bool ok = !c->mem_lock || !mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+
+    if (ok && c->mem_lock && !c->mem_lock_on_fault && m->ram) {
+        ok = !mlock(m->ram->host, m->ram->size);
+    }
+    return ok || fail(err, "-overcommit mem-lock=on: memory cannot be locked: %s (see ulimit -l)",
+                      g_strerror(errno));
 }

@@ -13,6 +13,6 @@ bool opt_action(SystemConfig *c, const char *arg, GError **err);
 /* What -msg, -overcommit and -name process= ask of the process: the first before the machine is
  * built, the second when its memory is there. */
 void opts_apply_early(const SystemConfig *c);
-bool opts_apply_late(const SystemConfig *c, GError **err);
+bool opts_apply_late(const SystemConfig *c, const Machine *m, GError **err);
 
 #endif

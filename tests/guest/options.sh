@@ -24,6 +24,11 @@ result "-d in_asm disassembles the guest's code" $? "$work/err"
 grep -qE '^  [0-9a-f]+  (mov|jmp|call) ' "$log"
 result "-d out_asm disassembles the host's code" $? "$work/err"
 
+# SeaBIOS says how long it waits; without the option it does not start again.
+boot_until "-boot reboot-timeout" 60 'Retrying in 7 seconds' -boot reboot-timeout=7000 \
+    -vga none -nographic
+boot_until "no reboot without it" 60 'No bootable device\.[^R]*$' -vga none -nographic
+
 refused() { # PATTERN ARGS…
     local pattern=$1
     shift
