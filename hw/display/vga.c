@@ -95,7 +95,12 @@ static bool vga_pci_realize(Device *dev, GError **err)
         pci_device_fini(&v->pci);
         return false;
     }
-    vga_init(&v->vga, dev->machine, "VGA", dev->machine->virtual_clock, &v->vram);
+    if (!vga_init(&v->vga, dev->machine, "VGA", dev->machine->virtual_clock, &v->vram, NULL, NULL,
+                  err)) {
+        mem_region_destroy(&v->vram);
+        pci_device_fini(&v->pci);
+        return false;
+    }
     mem_region_init_io(&v->mmio, "vga-mmio", &mmio_ops, v, MMIO_SIZE);
     pci_add_bar(&v->pci, 0, PCI_BAR_PREFETCH, &v->vram);
     pci_add_bar(&v->pci, 2, 0, &v->mmio);
@@ -188,7 +193,10 @@ static bool vga_isa_realize(Device *dev, GError **err)
     if (!init_vram(&v->vram, v->vgamem_mb, err)) {
         return false;
     }
-    vga_init(&v->vga, dev->machine, "VGA", isa->clock, &v->vram);
+    if (!vga_init(&v->vga, dev->machine, "VGA", isa->clock, &v->vram, NULL, NULL, err)) {
+        mem_region_destroy(&v->vram);
+        return false;
+    }
     mem_region_add(isa->io, &v->vga.io, VGA_IO_BASE, 0);
     mem_region_add(isa->io, &v->vga.vbe_io, 0x1ce, 0);
     mem_region_add(isa->mem, &v->vga.window, 0xa0000, 1);

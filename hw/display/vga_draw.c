@@ -1,6 +1,7 @@
 /* The picture of a VGA: what its CRTC, attribute controller and DAC make of the memory. */
 #include "core/machine.h"
 #include "hw/display/vga_regs.h"
+#include <limits.h>
 #include <string.h>
 
 enum { KIND_BLANK, KIND_TEXT, KIND_GRAPHICS, KIND_VBE };
@@ -20,14 +21,11 @@ typedef struct Scan {
 static uint32_t dac_color(const Vga *s, unsigned i)
 {
     const uint8_t *c = &s->dac[(i & s->dac_mask) * 3];
-    uint32_t r = c[0], g = c[1], b = c[2];
 
     if (!(s->vbe[VBE_ENABLE] & VBE_8BIT_DAC)) {
-        r = r << 2 | r >> 4;
-        g = g << 2 | g >> 4;
-        b = b << 2 | b >> 4;
+        return vga_color6(c);
     }
-    return r << 16 | g << 8 | b;
+    return (uint32_t)c[0] << 16 | c[1] << 8 | c[2];
 }
 
 /* Colours of the sixteen attributes. */
@@ -44,7 +42,7 @@ static void attribute_colors(Vga *s)
     }
 }
 
-static void all_colors(Vga *s)
+void vga_all_colors(Vga *s)
 {
     for (unsigned i = 0; i < 256; i++) {
         s->palette[i] = dac_color(s, i);
@@ -58,8 +56,8 @@ static void get_scan(const Vga *s, Scan *c)
     vga_timing(s, &c->t);
     c->row_lines = (cr[9] & 31) + 1;
     c->double_scan = cr[9] >> 7;
-    c->start = cr[0x0c] << 8 | cr[0x0d];
-    c->offset = cr[0x13] * 2;
+    c->start = cr[0x0c] << 8 | cr[0x0d] | s->ext_start;
+    c->offset = (cr[0x13] | s->ext_offset) * 2;
     c->line_compare = cr[0x18] | (cr[7] & 0x10) << 4 | (cr[9] & 0x40) << 3;
 }
 
@@ -69,6 +67,10 @@ static unsigned crtc_address(const Vga *s, unsigned counter, unsigned row_line)
     uint8_t mode = s->cr[0x17];
     unsigned a;
 
+    if (s->ext_wrap) {
+        return counter & ((s->vram_size >> 2) - 1);
+    }
+    counter &= 0xffff;
     if (s->cr[0x14] & 0x40) {
         a = counter << 2 | (counter >> 14 & 3);
     } else if (!(mode & 0x40)) {
@@ -85,10 +87,9 @@ static unsigned crtc_address(const Vga *s, unsigned counter, unsigned row_line)
     return a & 0xffff;
 }
 
-/* A new kind or size of picture: a new surface, everything to be drawn. */
-static bool new_mode(Vga *s, unsigned kind, unsigned w, unsigned h)
+bool vga_new_mode(Vga *s, unsigned kind, unsigned w, unsigned h)
 {
-    uint32_t mode = kind << 30 | (w & 0x7fff) << 15 | (h & 0x7fff);
+    uint64_t mode = (uint64_t)kind << 32 | w << 16 | h;
 
     if (!console_resize(s->console, w, h)) {
         return false;
@@ -100,12 +101,17 @@ static bool new_mode(Vga *s, unsigned kind, unsigned w, unsigned h)
     return true;
 }
 
-static void draw_blank(Vga *s)
+bool vga_blanked(const Vga *s)
+{
+    return !(s->ar_index & 0x20) || (s->sr[SR_CLOCKING] & 0x20) || !(s->cr[0x17] & 0x80);
+}
+
+void vga_draw_blank(Vga *s)
 {
     int stride, w = console_width(s->console), h = console_height(s->console);
     bool first = s->redraw;
 
-    if (!new_mode(s, KIND_BLANK, w, h) || !(first || s->redraw)) {
+    if (!vga_new_mode(s, KIND_BLANK, w, h) || !(first || s->redraw)) {
         return;
     }
     uint32_t *p = console_pixels(s->console, &stride);
@@ -148,6 +154,7 @@ static void get_text(Vga *s, const Scan *c, Text *t)
         s->blink_on = on;
         if (t->blink) {
             memset(s->cells, 0xff, sizeof(s->cells));
+            s->written = true;
         }
     }
 }
@@ -186,9 +193,14 @@ static void draw_text(Vga *s, const Scan *c)
     int stride;
 
     get_text(s, c, &t);
-    if (!new_mode(s, KIND_TEXT, t.cols * t.cw, t.rows * t.ch)) {
+    if (!vga_new_mode(s, KIND_TEXT, t.cols * t.cw, t.rows * t.ch)) {
         return;
     }
+    uint32_t cursor_now = t.cursor << 1 | t.cursor_on;
+    if (!s->redraw && !s->written && cursor_now == s->last_cursor) {
+        return;
+    }
+    s->last_cursor = cursor_now;
     if (s->redraw) {
         memset(s->cells, 0xff, sizeof(s->cells));
         attribute_colors(s);
@@ -204,9 +216,9 @@ static void draw_text(Vga *s, const Scan *c)
             row_start = 0; /* the split screen begins at address 0 */
         }
         for (unsigned x = 0; x < t.cols; x++) {
-            unsigned counter = (row_start + x) & 0xffff, slot = y * t.cols + x;
+            unsigned counter = row_start + x, slot = y * t.cols + x;
             const uint8_t *m = mem + crtc_address(s, counter, 0) * 4;
-            bool cursor = t.cursor_on && counter == t.cursor;
+            bool cursor = t.cursor_on && (counter & 0xffff) == t.cursor;
             uint32_t cell = m[0] | m[1] << 8 | cursor << 16;
 
             if (slot < VGA_TEXT_CELLS && s->cells[slot] == cell) {
@@ -270,7 +282,7 @@ static void scan_line(const Vga *s, const Scan *c, unsigned counter, unsigned ro
     unsigned cols = MIN(c->t.columns, 256);
 
     for (unsigned x = 0; x <= cols; x++) {
-        const uint8_t *m = mem + crtc_address(s, (counter + x) & 0xffff, row_line) * 4;
+        const uint8_t *m = mem + crtc_address(s, counter + x, row_line) * 4;
 
         if (mode & 0x40) {
             byte_pixels(s, m, dots + x * 8);
@@ -290,14 +302,14 @@ static void draw_graphics(Vga *s, const Scan *c)
     uint32_t line[MAX_DOTS];
     int stride;
 
-    if (!new_mode(s, KIND_GRAPHICS, w, h)) {
+    if (!vga_new_mode(s, KIND_GRAPHICS, w, h)) {
         return;
     }
     if (!s->redraw && !s->written) {
         return;
     }
     if (s->gr[GR_MODE] & 0x40) {
-        all_colors(s);
+        vga_all_colors(s);
     } else {
         attribute_colors(s);
     }
@@ -351,75 +363,125 @@ static uint32_t pixel_at(const Vga *s, const uint8_t *m, unsigned bpp)
     }
 }
 
-static void vbe_line(const Vga *s, uint64_t pos, unsigned w, uint32_t *dst)
+static void vbe_line(const void *opaque, const uint8_t *m, unsigned w, uint32_t *dst)
 {
-    const uint8_t *mem = s->vram->host;
+    const Vga *s = opaque;
     unsigned bpp = s->vbe[VBE_BPP], bytes = (bpp + 7) / 8;
 
     if (bpp == 4) {
-        for (unsigned x = 0; x < w; x += 8, pos += 4) {
-            if (pos + 4 <= s->vram_size) {
-                planar_pixels(s, mem + pos, dst + x);
-            }
+        for (unsigned x = 0; x < w; x += 8, m += 4) {
+            planar_pixels(s, m, dst + x);
         }
         return;
     }
-    if (pos + (uint64_t)w * bytes > s->vram_size) {
-        return;
-    }
     if (bpp == 32) {
-        memcpy(dst, mem + pos, w * 4);
+        memcpy(dst, m, w * 4);
         return;
     }
     for (unsigned x = 0; x < w; x++) {
-        dst[x] = pixel_at(s, mem + pos + x * bytes, bpp);
+        dst[x] = pixel_at(s, m + x * bytes, bpp);
     }
 }
 
 static void draw_vbe(Vga *s)
 {
-    unsigned w = s->vbe[VBE_XRES], h = s->vbe[VBE_YRES], first = h, last = 0;
-    uint32_t pitch = vga_vbe_pitch(s), row_bytes = pitch;
-    uint64_t start = vga_vbe_start(s);
-    int stride;
+    unsigned w = s->vbe[VBE_XRES], h = s->vbe[VBE_YRES], bpp = s->vbe[VBE_BPP];
+    VgaLinear l = {
+        .w = w,
+        .h = h,
+        .start = vga_vbe_start(s),
+        .pitch = vga_vbe_pitch(s),
+        .row_bytes = bpp == 4 ? w / 2 : w * ((bpp + 7) / 8),
+        .split = UINT_MAX,
+        .convert = vbe_line,
+        .opaque = s,
+    };
 
-    if (!new_mode(s, KIND_VBE, w, h)) {
+    if (!vga_new_mode(s, KIND_VBE, w, h)) {
         return;
     }
-    bool all = s->redraw;
-    if (all) {
-        if (s->vbe[VBE_BPP] == 4) {
+    l.all = s->redraw;
+    if (s->redraw) {
+        if (bpp == 4) {
             attribute_colors(s);
         } else {
-            all_colors(s);
+            vga_all_colors(s);
         }
     }
+    vga_draw_linear(s, &l);
+}
+
+/* ---- linear frame buffers ---- */
+
+enum { PAGE_UNKNOWN, PAGE_CLEAN, PAGE_DIRTY };
+
+/* Bytes [@from, @from + @len) changed since the last picture. A page is asked once a picture. */
+static bool row_dirty(Vga *s, uint64_t from, uint32_t len)
+{
+    bool dirty = false;
+
+    for (uint64_t page = from >> MEM_PAGE_BITS; page <= (from + len - 1) >> MEM_PAGE_BITS; page++) {
+        uint64_t at = (page << MEM_PAGE_BITS) % s->vram_size;
+        uint8_t *state = &s->pages[at >> MEM_PAGE_BITS];
+        if (*state == PAGE_UNKNOWN) {
+            bool d = mem_test_clear_dirty(s->vram, at, MEM_PAGE_SIZE, MEM_DIRTY_DISPLAY);
+            *state = d ? PAGE_DIRTY : PAGE_CLEAN;
+        }
+        dirty |= *state == PAGE_DIRTY;
+    }
+    return dirty;
+}
+
+/* A row that goes over the end of memory continues at its beginning. */
+static void convert_row(const Vga *s, const VgaLinear *l, uint64_t pos, uint32_t *dst)
+{
+    if (pos + l->row_bytes <= s->vram_size) {
+        l->convert(l->opaque, vga_planes(s) + pos, l->w, dst);
+        return;
+    }
+    g_autofree uint8_t *row = g_malloc(l->row_bytes);
+    for (uint32_t done = 0, n; done < l->row_bytes; done += n) {
+        uint64_t at = (pos + done) % s->vram_size;
+        n = MIN(l->row_bytes - done, s->vram_size - at);
+        memcpy(row + done, vga_planes(s) + at, n);
+    }
+    l->convert(l->opaque, row, l->w, dst);
+}
+
+static bool forced(const VgaLinear *l, unsigned y)
+{
+    return l->all || (y >= l->force[0][0] && y < l->force[0][1]) ||
+           (y >= l->force[1][0] && y < l->force[1][1]);
+}
+
+void vga_draw_linear(Vga *s, const VgaLinear *l)
+{
+    unsigned first = l->h, sub = 0;
+    uint64_t pos = l->start % s->vram_size;
+    int stride;
     uint32_t *p = console_pixels(s->console, &stride);
-    /* Dirty bits are kept by pages: test each page once, remember what lines it means. */
-    uint64_t tested = start & ~MEM_PAGE_MASK;
-    bool page_dirty = false;
 
-    for (unsigned y = 0; y < h; y++) {
-        uint64_t from = start + (uint64_t)y * pitch, to = MIN(from + row_bytes, s->vram_size);
-        bool dirty = all || (page_dirty && from < tested);
+    memset(s->pages, PAGE_UNKNOWN, s->vram_size >> MEM_PAGE_BITS);
+    for (unsigned y = 0; y <= l->h; y++) {
+        bool draw = y < l->h && (row_dirty(s, pos, l->row_bytes) || forced(l, y));
 
-        while (tested < to) {
-            page_dirty = mem_test_clear_dirty(s->vram, tested, MEM_PAGE_SIZE, MEM_DIRTY_DISPLAY);
-            dirty |= page_dirty;
-            tested += MEM_PAGE_SIZE;
-        }
-        if (dirty && from < to) {
-            vbe_line(s, from, w, p + (size_t)y * stride);
+        if (draw) {
+            uint32_t *dst = p + (size_t)y * stride;
+            convert_row(s, l, pos, dst);
+            if (l->overlay) {
+                l->overlay(l->opaque, y, l->w, dst);
+            }
             first = MIN(first, y);
-            last = y;
-        } else if (first <= last && first < h) {
-            console_dirty(s->console, 0, first, w, last - first + 1);
-            first = h;
-            last = 0;
+        } else if (first < y && first < l->h) {
+            console_dirty(s->console, 0, first, l->w, y - first);
+            first = l->h;
         }
-    }
-    if (first <= last && first < h) {
-        console_dirty(s->console, 0, first, w, last - first + 1);
+        if (y == l->split) {
+            pos = sub = 0;
+        } else if (++sub > l->repeat) {
+            sub = 0;
+            pos = (pos + l->pitch) % s->vram_size;
+        }
     }
 }
 
@@ -429,10 +491,11 @@ void vga_draw(void *opaque, bool full)
     Scan c;
 
     s->redraw |= full;
+    vga_sync(s);
     if (vga_vbe_on(s)) {
         draw_vbe(s);
-    } else if (!(s->ar_index & 0x20) || (s->sr[SR_CLOCKING] & 0x20) || !(s->cr[0x17] & 0x80)) {
-        draw_blank(s);
+    } else if (vga_blanked(s)) {
+        vga_draw_blank(s);
     } else {
         get_scan(s, &c);
         if (s->gr[GR_MISC] & 1) {

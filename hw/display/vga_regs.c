@@ -1,201 +1,14 @@
 /*
- * VGA registers and memory.
+ * VGA registers.
  * IBM PS/2 Hardware Interface Technical Reference, "Video Subsystem" (1992); IBM VGA XGA Technical
- * Reference; Bochs VBE display API (vbe_display_api.txt).
+ * Reference.
  */
 #include "hw/display/vga_regs.h"
 #include "core/log.h"
 #include "core/machine.h"
 #include <string.h>
 
-enum {
-    MISC_COLOR = 1,
-    MISC_RAM = 2,
-    MISC_CLOCK = 0x0c,
-    MISC_PAGE = 0x20,
-    SR_MEM_NO_ODD_EVEN = 4,
-    SR_MEM_CHAIN4 = 8,
-    GR_MODE_READ1 = 8,
-    GR_MODE_ODD_EVEN = 0x10,
-    GR_MISC_CHAIN = 2,
-    CR_PROTECT = 0x80
-};
-
-static uint8_t *planes(Vga *s)
-{
-    return s->vram->host;
-}
-
-/* ---- memory window ---- */
-
-bool vga_vbe_on(const Vga *s)
-{
-    return s->vbe[VBE_ENABLE] & VBE_ENABLED;
-}
-
-static bool vbe_linear(const Vga *s)
-{
-    return vga_vbe_on(s) && s->vbe[VBE_BPP] > 4;
-}
-
-/* Offset from A0000 into the mapped window; false: not decoded. */
-static bool decode(const Vga *s, uint32_t *off)
-{
-    uint32_t a = *off & (VGA_WINDOW - 1);
-
-    if (!(s->misc & MISC_RAM)) {
-        return false;
-    }
-    switch ((s->gr[GR_MISC] >> 2) & 3) {
-    case 0:
-        break;
-    case 1:
-        if (a >= 0x10000) {
-            return false;
-        }
-        break;
-    case 2:
-        if (a < 0x10000 || a >= 0x18000) {
-            return false;
-        }
-        a -= 0x10000;
-        break;
-    default:
-        if (a < 0x18000) {
-            return false;
-        }
-        a -= 0x18000;
-        break;
-    }
-    *off = a;
-    return true;
-}
-
-/* In linear VBE modes the window shows a 64 KiB bank of the frame buffer. */
-static bool linear_offset(const Vga *s, uint32_t a, uint32_t *pos)
-{
-    *pos = ((uint32_t)s->vbe[VBE_BANK] << 16) + a;
-    return *pos < s->vram_size;
-}
-
-/* Plane address and planes that CPU address @a selects. */
-static uint32_t plane_address(const Vga *s, uint32_t a, uint8_t *mask)
-{
-    uint32_t bank = vga_vbe_on(s) ? (uint32_t)s->vbe[VBE_BANK] << 16 : 0;
-
-    *mask = 15;
-    if (s->sr[SR_MEMORY] & SR_MEM_CHAIN4) {
-        *mask = 1 << (a & 3);
-        a &= ~3u;
-    } else if (!(s->sr[SR_MEMORY] & SR_MEM_NO_ODD_EVEN)) {
-        *mask = a & 1 ? 0x0a : 0x05;
-        if (s->gr[GR_MISC] & GR_MISC_CHAIN) {
-            /* Address bit 0 is replaced: by A16 in the 128 KiB map, else by the page bit. */
-            unsigned bit = (s->gr[GR_MISC] & 0x0c) == 0 ? a >> 16 & 1 : !(s->misc & MISC_PAGE);
-            a = (a & ~1u) | bit;
-        }
-    }
-    return (a + bank) & ((s->vram_size >> 2) - 1) & (vga_vbe_on(s) ? 0xffffffff : 0xffff);
-}
-
-uint8_t vga_mem_read(Vga *s, uint32_t off)
-{
-    uint32_t a = off, pos;
-    uint8_t mask, *p;
-
-    if (!decode(s, &a)) {
-        return 0xff;
-    }
-    if (vbe_linear(s)) {
-        return linear_offset(s, a, &pos) ? planes(s)[pos] : 0xff;
-    }
-    p = planes(s) + plane_address(s, a, &mask) * 4;
-    memcpy(s->latch, p, 4);
-    if (s->gr[GR_MODE] & GR_MODE_READ1) {
-        uint8_t equal = 0xff;
-        for (unsigned i = 0; i < 4; i++) {
-            if (s->gr[GR_DONT_CARE] & (1 << i)) {
-                equal &= ~(s->latch[i] ^ (s->gr[GR_COMPARE] & (1 << i) ? 0xff : 0));
-            }
-        }
-        return equal;
-    }
-    if (s->sr[SR_MEMORY] & SR_MEM_CHAIN4) {
-        return s->latch[off & 3];
-    }
-    if (s->gr[GR_MODE] & GR_MODE_ODD_EVEN) {
-        return s->latch[(s->gr[GR_READ_MAP] & 2) | (off & 1)];
-    }
-    return s->latch[s->gr[GR_READ_MAP] & 3];
-}
-
-static uint8_t logic(const Vga *s, uint8_t v, uint8_t latch)
-{
-    switch ((s->gr[GR_ROTATE] >> 3) & 3) {
-    case 1:
-        return v & latch;
-    case 2:
-        return v | latch;
-    case 3:
-        return v ^ latch;
-    default:
-        return v;
-    }
-}
-
-/* What the graphics controller stores into plane @i. */
-static uint8_t plane_value(const Vga *s, unsigned i, uint8_t val)
-{
-    unsigned rot = s->gr[GR_ROTATE] & 7;
-    uint8_t rotated = val >> rot | val << (8 - rot), bits = s->gr[GR_BIT_MASK], v;
-    uint8_t set = s->gr[GR_SET_RESET] & (1 << i) ? 0xff : 0;
-
-    switch (s->gr[GR_MODE] & 3) {
-    case 0:
-        v = s->gr[GR_ENABLE_SR] & (1 << i) ? set : rotated;
-        break;
-    case 1:
-        return s->latch[i];
-    case 2:
-        v = val & (1 << i) ? 0xff : 0;
-        break;
-    default:
-        v = set;
-        bits &= rotated;
-        break;
-    }
-    v = logic(s, v, s->latch[i]);
-    return (v & bits) | (s->latch[i] & ~bits);
-}
-
-void vga_mem_write(Vga *s, uint32_t off, uint8_t val)
-{
-    uint32_t a = off, pos;
-    uint8_t mask;
-
-    if (!decode(s, &a)) {
-        return;
-    }
-    s->written = true;
-    if (vbe_linear(s)) {
-        if (linear_offset(s, a, &pos)) {
-            planes(s)[pos] = val;
-            mem_set_dirty(s->vram, pos, 1);
-        }
-        return;
-    }
-    pos = plane_address(s, a, &mask) * 4;
-    mask &= s->sr[SR_MAP_MASK];
-    for (unsigned i = 0; i < 4; i++) {
-        if (mask & (1 << i)) {
-            planes(s)[pos + i] = plane_value(s, i, val);
-        }
-    }
-    mem_set_dirty(s->vram, pos, 4);
-    if (mask & 4) {
-        s->redraw = true; /* it may be a font */
-    }
-}
+enum { MISC_COLOR = 1, MISC_CLOCK = 0x0c, MISC_PAGE = 0x20, CR_PROTECT = 0x80 };
 
 /* ---- CRTC timing ---- */
 
@@ -212,8 +25,17 @@ void vga_timing(const Vga *s, VgaTiming *t)
     t->v_sync_start = cr[0x10] | (overflow & 4) << 6 | (overflow & 0x80) << 2;
     t->v_sync_len = ((cr[0x11] & 15) - (t->v_sync_start & 15)) & 15;
     t->dot_hz = (s->misc & MISC_CLOCK) == 4 ? 28322000 : 25175000;
+    if (s->ext_dot_hz) {
+        t->dot_hz = s->ext_dot_hz;
+    }
     if (s->sr[SR_CLOCKING] & 8) {
         t->dot_hz /= 2;
+    }
+    if (cr[0x17] & 4) { /* the vertical counter runs at half the line rate */
+        t->lines *= 2;
+        t->v_total *= 2;
+        t->v_sync_start *= 2;
+        t->v_sync_len *= 2;
     }
 }
 
@@ -372,8 +194,13 @@ void vga_port_write(Vga *s, unsigned port, uint8_t val)
         write_ar(s, val);
         break;
     case 0x3c2:
+        vga_sync(s);
+        if ((s->misc ^ val) & MISC_PAGE) { /* it decides where the planes have the text */
+            s->map = VGA_MAP_IO;
+        }
         s->misc = val & 0xef;
         s->redraw = true;
+        vga_remap(s);
         break;
     case 0x3c4:
         s->sr_index = val & 7;
@@ -381,6 +208,7 @@ void vga_port_write(Vga *s, unsigned port, uint8_t val)
     case 0x3c5:
         s->sr[s->sr_index & 7] = val & sr_mask(s->sr_index);
         s->redraw |= s->sr_index != SR_MAP_MASK;
+        vga_remap(s);
         break;
     case 0x3c6:
         s->dac_mask = val;
@@ -405,6 +233,7 @@ void vga_port_write(Vga *s, unsigned port, uint8_t val)
     case 0x3cf:
         s->gr[s->gr_index & 15] = val & gr_mask(s->gr_index);
         s->redraw |= s->gr_index == GR_MODE || s->gr_index == GR_MISC;
+        vga_remap(s);
         break;
     case 0x3b4:
     case 0x3d4:
@@ -423,145 +252,6 @@ void vga_port_write(Vga *s, unsigned port, uint8_t val)
     }
 }
 
-/* ---- VBE ---- */
-
-#define VBE_VERSION 0xb0c5
-#define VBE_MAX_X 16000
-#define VBE_MAX_Y 12000
-
-static unsigned vbe_bits(const Vga *s)
-{
-    return s->vbe[VBE_BPP] == 15 ? 16 : s->vbe[VBE_BPP];
-}
-
-uint32_t vga_vbe_pitch(const Vga *s)
-{
-    uint32_t w = MAX(s->vbe[VBE_VIRT_WIDTH], s->vbe[VBE_XRES]);
-
-    /* Four bits: planar, an eighth of a byte a pixel in each plane; times four interleaved. */
-    return vbe_bits(s) == 4 ? (w + 7) / 8 * 4 : w * (vbe_bits(s) / 8);
-}
-
-uint32_t vga_vbe_start(const Vga *s)
-{
-    uint32_t x = s->vbe[VBE_X_OFFSET];
-
-    return s->vbe[VBE_Y_OFFSET] * vga_vbe_pitch(s) +
-           (vbe_bits(s) == 4 ? x / 8 * 4 : x * (vbe_bits(s) / 8));
-}
-
-static bool vbe_depth_ok(uint16_t bpp)
-{
-    return bpp == 4 || bpp == 8 || bpp == 15 || bpp == 16 || bpp == 24 || bpp == 32;
-}
-
-/* A mode that memory cannot hold gets fewer lines. */
-static void vbe_fit(Vga *s)
-{
-    uint16_t *v = s->vbe;
-
-    v[VBE_XRES] = CLAMP(v[VBE_XRES] & ~7, 8, VBE_MAX_X);
-    v[VBE_VIRT_WIDTH] = CLAMP(v[VBE_VIRT_WIDTH], v[VBE_XRES], VBE_MAX_X);
-    uint32_t pitch = vga_vbe_pitch(s);
-    if (pitch > s->vram_size) {
-        v[VBE_VIRT_WIDTH] = v[VBE_XRES];
-        pitch = vga_vbe_pitch(s);
-    }
-    uint32_t rows = MIN(s->vram_size / pitch, 0xffff);
-    v[VBE_YRES] = CLAMP(v[VBE_YRES], 1, MIN(MAX(rows, 1), VBE_MAX_Y));
-    v[VBE_VIRT_HEIGHT] = MAX(rows, 1);
-    v[VBE_X_OFFSET] = MIN(v[VBE_X_OFFSET], v[VBE_VIRT_WIDTH] - v[VBE_XRES]);
-    v[VBE_Y_OFFSET] = MIN(v[VBE_Y_OFFSET], MAX(v[VBE_VIRT_HEIGHT], v[VBE_YRES]) - v[VBE_YRES]);
-}
-
-static void vbe_enable(Vga *s, uint16_t val)
-{
-    bool was = vga_vbe_on(s), dac8 = val & VBE_8BIT_DAC;
-
-    if ((val & VBE_ENABLED) && !was) {
-        s->vbe[VBE_VIRT_WIDTH] = s->vbe[VBE_XRES];
-        s->vbe[VBE_X_OFFSET] = s->vbe[VBE_Y_OFFSET] = s->vbe[VBE_BANK] = 0;
-        vbe_fit(s);
-        if (!(val & VBE_NOCLEAR)) {
-            uint64_t len =
-                MIN((uint64_t)vga_vbe_pitch(s) * s->vbe[VBE_YRES], (uint64_t)s->vram_size);
-            memset(s->vram->host, 0, len);
-            mem_set_dirty(s->vram, 0, len);
-        }
-    } else if (!(val & VBE_ENABLED)) {
-        s->vbe[VBE_BANK] = 0;
-    }
-    /* Switching the DAC's width keeps the colours. */
-    if (dac8 != !!(s->vbe[VBE_ENABLE] & VBE_8BIT_DAC)) {
-        for (unsigned i = 0; i < sizeof(s->dac); i++) {
-            s->dac[i] = dac8 ? s->dac[i] << 2 | s->dac[i] >> 4 : s->dac[i] >> 2;
-        }
-    }
-    s->vbe[VBE_ENABLE] = val;
-    s->redraw = true;
-}
-
-uint16_t vga_vbe_read(Vga *s)
-{
-    unsigned i = s->vbe_index;
-
-    if (i >= VBE_REGS) {
-        return 0xffff;
-    }
-    if (s->vbe[VBE_ENABLE] & VBE_GETCAPS) {
-        switch (i) {
-        case VBE_XRES:
-            return VBE_MAX_X;
-        case VBE_YRES:
-            return VBE_MAX_Y;
-        case VBE_BPP:
-            return 32;
-        default:
-            break;
-        }
-    }
-    return i == VBE_MEMORY_64K ? s->vram_size >> 16 : s->vbe[i];
-}
-
-void vga_vbe_write(Vga *s, uint16_t val)
-{
-    switch (s->vbe_index) {
-    case VBE_ID: /* old interfaces may be asked for */
-        if (val >= 0xb0c0 && val <= VBE_VERSION) {
-            s->vbe[VBE_ID] = val;
-        }
-        return;
-    case VBE_XRES:
-    case VBE_YRES:
-        if (!vga_vbe_on(s)) {
-            s->vbe[s->vbe_index] = val;
-        }
-        return;
-    case VBE_BPP:
-        if (!vga_vbe_on(s)) {
-            s->vbe[VBE_BPP] = val == 0 ? 8 : vbe_depth_ok(val) ? val : s->vbe[VBE_BPP];
-        }
-        return;
-    case VBE_ENABLE:
-        vbe_enable(s, val);
-        return;
-    case VBE_BANK:
-        s->vbe[VBE_BANK] = val % (s->vram_size >> 16);
-        return;
-    case VBE_VIRT_WIDTH:
-    case VBE_X_OFFSET:
-    case VBE_Y_OFFSET:
-        s->vbe[s->vbe_index] = val;
-        if (vga_vbe_on(s)) {
-            vbe_fit(s);
-        }
-        s->redraw = true;
-        return;
-    default:
-        return;
-    }
-}
-
 /* ---- regions ---- */
 
 static uint64_t io_read(void *opaque, uint64_t off, unsigned size)
@@ -576,12 +266,20 @@ static void io_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 static uint64_t window_read(void *opaque, uint64_t off, unsigned size)
 {
-    return vga_mem_read(opaque, off);
+    Vga *s = opaque;
+
+    return s->ext_read ? s->ext_read(s->ext_opaque, off) : vga_mem_read(s, off);
 }
 
 static void window_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
-    vga_mem_write(opaque, off, val);
+    Vga *s = opaque;
+
+    if (s->ext_write) {
+        s->ext_write(s->ext_opaque, off, val);
+    } else {
+        vga_mem_write(s, off, val);
+    }
 }
 
 /* Port 1CE is the index, 1CF and 1D0 the data. */
@@ -617,6 +315,7 @@ static const MemOps vbe_ops = {.read = vbe_io_read, .write = vbe_io_write, .impl
 
 void vga_reset(Vga *s)
 {
+    vga_sync(s);
     s->misc = s->feature = 0;
     s->sr_index = s->gr_index = s->cr_index = s->ar_index = 0;
     memset(s->sr, 0, sizeof(s->sr));
@@ -629,47 +328,79 @@ void vga_reset(Vga *s)
     memset(s->dac_cache, 0, sizeof(s->dac_cache));
     memset(s->dac, 0, sizeof(s->dac));
     memset(s->latch, 0, sizeof(s->latch));
-    memset(s->vbe, 0, sizeof(s->vbe));
-    s->vbe[VBE_ID] = VBE_VERSION;
-    s->vbe[VBE_BPP] = 8;
-    s->vbe_index = 0;
+    vga_vbe_reset(s);
     s->redraw = true;
+    vga_remap(s);
 }
 
 static const ConsoleOps console_ops = {.update = vga_draw};
 
-void vga_init(Vga *s, Machine *m, const char *name, Clock *clock, MemRegion *vram)
+bool vga_init(Vga *s, Machine *m, const char *name, Clock *clock, MemRegion *vram,
+              const ConsoleOps *ops, void *ops_opaque, GError **err)
 {
+    if (!mem_region_init_ram(&s->shadow, "vga-shadow", VGA_SHADOW, err)) {
+        return false;
+    }
     s->vram = vram;
     s->vram_size = vram->size;
     s->clock = clock;
-    s->console = console_new(m, name, &console_ops, s);
+    s->console =
+        ops ? console_new(m, name, ops, ops_opaque) : console_new(m, name, &console_ops, s);
     s->redraw = true;
+    s->pages = g_malloc(vram->size >> MEM_PAGE_BITS);
+    s->map = VGA_MAP_IO;
     mem_region_init_io(&s->io, "vga-ports", &io_ops, s, VGA_IO_SIZE);
-    mem_region_init_io(&s->window, "vga-window", &window_ops, s, VGA_WINDOW);
     mem_region_init_io(&s->vbe_io, "vbe-ports", &vbe_ops, s, 4);
+    mem_region_init_container(&s->window, "vga-window", VGA_WINDOW);
+    mem_region_init_io(&s->window_io, "vga-window-io", &window_ops, s, VGA_WINDOW);
+    mem_region_add(&s->window, &s->window_io, 0, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        mem_region_init_alias(&s->bank[i], "vga-bank", vram, 0, 0x8000);
+        s->bank[i].enabled = false;
+        mem_region_add(&s->window, &s->bank[i], i * 0x8000, 1);
+    }
+    mem_region_init_alias(&s->shadow_view, "vga-shadow-view", &s->shadow, 0, VGA_SHADOW);
+    s->shadow_view.enabled = false;
+    mem_region_add(&s->window, &s->shadow_view, 0, 1);
+    return true;
 }
 
 void vga_fini(Vga *s)
 {
     mem_region_destroy(&s->io);
-    mem_region_destroy(&s->window);
     mem_region_destroy(&s->vbe_io);
+    mem_region_destroy(&s->window);
+    mem_region_destroy(&s->window_io);
+    mem_region_destroy(&s->bank[0]);
+    mem_region_destroy(&s->bank[1]);
+    mem_region_destroy(&s->shadow_view);
+    mem_region_destroy(&s->shadow);
     console_free(s->console);
     s->console = NULL;
+    g_free(s->pages);
+    s->pages = NULL;
+}
+
+static void vga_pre_save(void *obj)
+{
+    vga_sync(obj);
 }
 
 static bool vga_post_load(void *obj, GError **err)
 {
     Vga *s = obj;
 
-    if (!vbe_depth_ok(s->vbe[VBE_BPP]) || s->dac_sub > 2) {
+    if (s->dac_sub > 2) {
         return fail(err, "vga: impossible state");
     }
-    s->vbe[VBE_BANK] %= s->vram_size >> 16;
-    if (vga_vbe_on(s)) {
-        vbe_fit(s);
+    if (!vga_vbe_post_load(s, err)) {
+        return false;
     }
+    /* The shadow is another machine's: take the planes as they were saved. */
+    mem_test_clear_dirty(&s->shadow, 0, VGA_SHADOW, MEM_DIRTY_DISPLAY);
+    mem_region_set_enabled(&s->shadow_view, false);
+    s->map = VGA_MAP_IO;
+    vga_remap(s);
     s->redraw = true;
     return true;
 }
@@ -698,5 +429,8 @@ static const StateField vga_fields[] = {
     STATE_U16_ARRAY(Vga, vbe),
     STATE_END_FIELD,
 };
-const StateTable vga_state = {
-    .name = "vga", .version = 1, .fields = vga_fields, .post_load = vga_post_load};
+const StateTable vga_state = {.name = "vga",
+                              .version = 1,
+                              .fields = vga_fields,
+                              .pre_save = vga_pre_save,
+                              .post_load = vga_post_load};

@@ -16,7 +16,7 @@ static void start(Bench *b)
     fixture_init(&b->f);
     g_assert_true(mem_region_init_ram(&b->vram, "vram", 4 << 20, NULL));
     b->v = g_new0(Vga, 1);
-    vga_init(b->v, b->f.m, "vga", b->f.clock, &b->vram);
+    g_assert_true(vga_init(b->v, b->f.m, "vga", b->f.clock, &b->vram, NULL, NULL, NULL));
     vga_reset(b->v);
     mem_region_add(&b->f.m->io_root, &b->v->io, VGA_IO_BASE, 0);
     mem_region_add(&b->f.m->io_root, &b->v->vbe_io, 0x1ce, 0);

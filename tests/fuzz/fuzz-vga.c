@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     fuzz_isa_open(&f);
     mem_region_init_ram(&vram, "vram", 1 << 20, NULL);
-    vga_init(v, f.io.m, "vga", f.io.clk, &vram);
+    vga_init(v, f.io.m, "vga", f.io.clk, &vram, NULL, NULL, NULL);
     vga_reset(v);
     vga_port_write(v, 0x3c2, 0x67);
     mem_region_add(&f.io.m->io_root, &v->io, VGA_IO_BASE, 0);
