@@ -82,6 +82,7 @@ typedef struct MachineConfig {
     const char *boot_splash;    /* picture file */
     bool usb;                   /* -usb, -machine usb=on: the board's USB host controller */
     bool no_acpi, no_hpet, nographic;
+    bool usb;                 /* the board's own USB controller is wanted */
     const char *firmware_dir; /* -L */
     const char *rtc_base;     /* "utc", "localtime" or ISO date */
     const char *rtc_clock;    /* "host", "vm", "rt" */

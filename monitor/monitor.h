@@ -20,6 +20,8 @@ void monitor_cleanup(void);
  * there. Set once at start. */
 typedef struct MonitorHooks {
     bool (*device_add)(Machine *m, const char *text, GError **err); /* as -device */
+    bool (*usb_add)(Machine *m, const char *text, GError **err);    /* as -usbdevice */
+    bool (*usb_del)(Machine *m, const char *name, GError **err);    /* BUS.NUMBER */
     bool (*gdbserver)(Machine *m, const char *spec, GError **err);
     bool (*boot_set)(Machine *m, const char *order, GError **err);
     const char *product; /* for banner and `info version`; NULL: "Rhea" and its version */

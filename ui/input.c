@@ -86,6 +86,14 @@ void input_activate(InputSlot *slot)
     r->slots = g_list_prepend(r->slots, slot);
 }
 
+void input_deactivate(InputSlot *slot)
+{
+    InputRouter *r = slot->m->input;
+
+    r->slots = g_list_remove(r->slots, slot);
+    r->slots = g_list_append(r->slots, slot);
+}
+
 char *input_info(Machine *m)
 {
     GString *out = g_string_new(NULL);

@@ -40,6 +40,8 @@ typedef struct InputSlot InputSlot;
 InputSlot *input_add(Machine *m, const InputHandler *h, void *opaque);
 void input_remove(InputSlot *slot);
 void input_activate(InputSlot *slot);
+/* The last one of its kinds from now on: its guest driver is gone, or not there yet. */
+void input_deactivate(InputSlot *slot);
 /* Handlers in order, the active one first; for `info mice`. */
 char *input_info(Machine *m);
 /* `mouse_set INDEX` by the number input_info() gives. */
