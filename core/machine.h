@@ -91,6 +91,7 @@ typedef struct MachineConfig {
     uint8_t uuid[16];
     bool have_uuid;
     bool has_display;          /* a VGA adapter is wanted */
+    const char *vga;           /* which: "std" or "cirrus"; NULL: the machine's usual one */
     GPtrArray *drives;         /* of DriveSpec* */
     bool snapshot;             /* -snapshot: of all drives */
     struct Chardev *serial[4]; /* NULL: port not fitted */

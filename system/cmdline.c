@@ -323,10 +323,7 @@ static bool opt_sdl(SystemConfig *c, const char *arg, GError **err)
 static bool opt_vga(SystemConfig *c, const char *arg, GError **err)
 {
     if (strcmp(arg, "std") && strcmp(arg, "none") && strcmp(arg, "cirrus")) {
-        return fail(err, "-vga: there is no adapter '%s'; use std or none", arg);
-    }
-    if (!strcmp(arg, "cirrus")) {
-        return fail(err, "-vga cirrus is not in this version; use -vga std");
+        return fail(err, "-vga: there is no adapter '%s'; use cirrus, std or none", arg);
     }
     set_text(&c->vga, arg);
     return true;
@@ -427,7 +424,7 @@ static const CmdOption options[] = {
     {"global", "DRIVER.PROP=V", LIST, OFF(globals), NULL, "default of a device property"},
     {"nodefaults", NULL, FLAG, OFF(nodefaults), NULL, "no default devices"},
     {"no-user-config", NULL, IGNORE, 0, NULL, NULL},
-    {"vga", "std|none", CALL, 0, opt_vga, "graphics adapter"},
+    {"vga", "cirrus|std|none", CALL, 0, opt_vga, "graphics adapter"},
     {"display", "sdl|vnc=SPEC|none", TEXT, OFF(display), NULL, "the display; 'help' lists all"},
     {"nographic", NULL, CALL, 0, opt_nographic,
      "no display; serial port and monitor on the terminal"},

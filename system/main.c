@@ -263,6 +263,7 @@ static Machine *build(SystemConfig *c, GError **err)
     }
     c->m.default_devices = !c->nodefaults;
     c->m.has_display = c->vga ? strcmp(c->vga, "none") != 0 : !c->nodefaults && !c->m.nographic;
+    c->m.vga = c->vga && strcmp(c->vga, "none") ? c->vga : NULL;
     c->m.firmware_dir = c->firmware_dir;
     if (!check_ram(c->m.ram_size, err) || !terminals_open(c, err)) {
         return NULL;

@@ -67,10 +67,9 @@ static unsigned crtc_address(const Vga *s, unsigned counter, unsigned row_line)
     uint8_t mode = s->cr[0x17];
     unsigned a;
 
-    if (s->ext_wrap) {
-        return counter & ((s->vram_size >> 2) - 1);
+    if (!s->ext_wrap) {
+        counter &= 0xffff;
     }
-    counter &= 0xffff;
     if (s->cr[0x14] & 0x40) {
         a = counter << 2 | (counter >> 14 & 3);
     } else if (!(mode & 0x40)) {
@@ -84,7 +83,7 @@ static unsigned crtc_address(const Vga *s, unsigned counter, unsigned row_line)
     if (!(mode & 2)) {
         a = (a & ~0x4000u) | (row_line >> 1 & 1) << 14;
     }
-    return a & 0xffff;
+    return a & (s->ext_wrap ? (s->vram_size >> 2) - 1 : 0xffff);
 }
 
 bool vga_new_mode(Vga *s, unsigned kind, unsigned w, unsigned h)

@@ -71,7 +71,8 @@ static uint32_t plane_address(const Vga *s, uint32_t a, uint8_t *mask)
             a = (a & ~1u) | bit;
         }
     }
-    return (a + bank) & ((s->vram_size >> 2) - 1) & (vga_vbe_on(s) ? 0xffffffff : 0xffff);
+    return (a + bank) & ((s->vram_size >> 2) - 1) &
+           (vga_vbe_on(s) || s->ext_wrap ? 0xffffffff : 0xffff);
 }
 
 uint8_t vga_planes_read(Vga *s, uint32_t off)

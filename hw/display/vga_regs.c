@@ -267,8 +267,15 @@ static void io_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 static uint64_t window_read(void *opaque, uint64_t off, unsigned size)
 {
     Vga *s = opaque;
+    uint64_t v = 0;
 
-    return s->ext_read ? s->ext_read(s->ext_opaque, off) : vga_mem_read(s, off);
+    if (s->ext_read) {
+        return s->ext_read(s->ext_opaque, off, size);
+    }
+    for (unsigned i = 0; i < size; i++) {
+        v |= (uint64_t)vga_mem_read(s, off + i) << i * 8;
+    }
+    return v;
 }
 
 static void window_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
@@ -276,9 +283,11 @@ static void window_write(void *opaque, uint64_t off, uint64_t val, unsigned size
     Vga *s = opaque;
 
     if (s->ext_write) {
-        s->ext_write(s->ext_opaque, off, val);
-    } else {
-        vga_mem_write(s, off, val);
+        s->ext_write(s->ext_opaque, off, val, size);
+        return;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        vga_mem_write(s, off + i, val >> i * 8);
     }
 }
 
@@ -308,7 +317,7 @@ static void vbe_io_write(void *opaque, uint64_t off, uint64_t val, unsigned size
 }
 
 static const MemOps io_ops = {.read = io_read, .write = io_write, .impl_max = 1};
-static const MemOps window_ops = {.read = window_read, .write = window_write, .impl_max = 1};
+static const MemOps window_ops = {.read = window_read, .write = window_write, .impl_max = 8};
 static const MemOps vbe_ops = {.read = vbe_io_read, .write = vbe_io_write, .impl_max = 2};
 
 /* ---- life ---- */

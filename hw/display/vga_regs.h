@@ -93,8 +93,9 @@ typedef struct Vga {
     bool ext_magic;                 /* the window must be VGA_MAP_IO */
     bool ext_linear;                /* the window shows ext_bank[] in 32 KiB pieces */
     uint32_t ext_bank[2];
-    uint8_t (*ext_read)(void *opaque, uint32_t off); /* window accesses; NULL: vga_mem_read() */
-    void (*ext_write)(void *opaque, uint32_t off, uint8_t val);
+    /* Window accesses of 1…8 bytes; NULL: vga_mem_read() and vga_mem_write(). */
+    uint64_t (*ext_read)(void *opaque, uint32_t off, unsigned size);
+    void (*ext_write)(void *opaque, uint32_t off, uint64_t val, unsigned size);
     void *ext_opaque;
 
     /* Derived, for drawing. */

@@ -12,6 +12,7 @@
 #include "hw/char/debugcon.h"
 #include "hw/char/ns16550.h"
 #include "hw/char/parallel.h"
+#include "hw/display/cirrus.h"
 #include "hw/display/vga.h"
 #include "hw/dma/i8237.h"
 #include "hw/firmware/fw_cfg.h"
@@ -272,8 +273,11 @@ static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
             pc->lpt_ports |= 1 << i;
         }
     }
-    if (m->cfg.has_display && !vga_new_pci(i440fx_bus(pc->host), PCI_DEVFN(2, 0), err)) {
-        return false;
+    if (m->cfg.has_display) {
+        bool cirrus = m->cfg.vga && !strcmp(m->cfg.vga, "cirrus");
+        if (!(cirrus ? cirrus_new : vga_new_pci)(i440fx_bus(pc->host), PCI_DEVFN(2, 0), err)) {
+            return false;
+        }
     }
     if (!(pc->fdc = fdc_new(isa, 0x3f0, 6, 2, err))) {
         return false;
