@@ -176,6 +176,13 @@ static void overlay(const void *opaque, unsigned y, unsigned w, uint32_t *dst)
 
 /* ---- packed pixels ---- */
 
+/* CRTC 17h bit 7 stops the retrace pulses; Linux's driver leaves it off in its modes, and a screen
+ * of today shows them all the same. */
+static bool blanked(const Vga *v)
+{
+    return !(v->ar_index & 0x20) || (v->sr[SR_CLOCKING] & 0x20);
+}
+
 static void draw_packed(Cirrus *s, const CirrusCursor *old, const CirrusCursor *now, bool moved)
 {
     Vga *v = &s->vga;
@@ -258,7 +265,7 @@ void cirrus_draw(void *opaque, bool full)
     bool moved = memcmp(&old, &s->cursor, sizeof(old)) != 0;
     if (!cirrus_packed(s)) {
         draw_vga(s, &s->cursor, moved);
-    } else if (vga_blanked(&s->vga)) {
+    } else if (blanked(&s->vga)) {
         vga_draw_blank(&s->vga);
         s->vga.redraw = s->vga.written = false;
     } else {
