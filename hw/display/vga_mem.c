@@ -196,7 +196,7 @@ static VgaMap shadow_map(const Vga *s)
 {
     unsigned window = s->gr[GR_MISC] >> 2 & 3;
 
-    if (vga_vbe_on(s) || s->ext_magic || !moves_bytes(s)) {
+    if (vga_vbe_on(s) || s->ext_linear || s->ext_magic || !moves_bytes(s)) {
         return VGA_MAP_IO;
     }
     if (s->sr[SR_MEMORY] & SR_MEM_CHAIN4) {
