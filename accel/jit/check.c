@@ -61,6 +61,13 @@ void jit_check_free(JitCpu *j)
     }
 }
 
+void jit_check_forget(JitCpu *j)
+{
+    if (j->check) {
+        g_hash_table_remove_all(j->check->codes);
+    }
+}
+
 void jit_check_store(JitCpu *j, uint8_t *host, unsigned size, bool code)
 {
     struct JitCheck *c = j->check;

@@ -339,6 +339,7 @@ static void evict_segment(JitCpu *j, JitSegment *s)
     if (s->blocks->len) {
         j->st.evictions++;
         j->evictions++;
+        jit_check_forget(j);
     }
     for (unsigned i = 0; i < s->blocks->len; i++) {
         JitBlock *b = g_ptr_array_index(s->blocks, i);

@@ -502,6 +502,8 @@ void jit_vop_free(JitMachine *m);
 /* Run the block's translation, comparing it with the interpreter where that can be done. */
 unsigned jit_check_enter(JitCpu *j, JitBlock *b);
 void jit_check_free(JitCpu *j);
+/* Blocks were evicted: new ones will have their addresses. */
+void jit_check_forget(JitCpu *j);
 /* The interpreter is about to store; @code: onto translated code. */
 void jit_check_store(JitCpu *j, uint8_t *host, unsigned size, bool code);
 /* Decode into j->ir (code-cache.c). */
