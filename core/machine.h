@@ -80,7 +80,6 @@ typedef struct MachineConfig {
     uint32_t boot_menu_timeout; /* ms, -boot splash-time= */
     int32_t boot_retry;         /* ms, -boot reboot-timeout=; -1 = never */
     const char *boot_splash;    /* picture file */
-    bool usb;                   /* -usb, -machine usb=on: the board's USB host controller */
     bool no_acpi, no_hpet, nographic;
     bool usb;                 /* the board's own USB controller is wanted */
     const char *firmware_dir; /* -L */
