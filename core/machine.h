@@ -81,7 +81,6 @@ typedef struct MachineConfig {
     int32_t boot_retry;         /* ms, -boot reboot-timeout=; -1 = never */
     const char *boot_splash;    /* picture file */
     bool no_acpi, no_hpet, nographic;
-    bool usb;                 /* the board's own USB controller is wanted */
     const char *firmware_dir; /* -L */
     const char *rtc_base;     /* "utc", "localtime" or ISO date */
     const char *rtc_clock;    /* "host", "vm", "rt" */
