@@ -7,6 +7,8 @@ extern const DeviceType cirrus_vga_type, e1000_type, rtl8139_type, fw_cfg_type, 
     isa_serial_type, isa_vga_type, lapic_type, mc146818_type, pcspk_type, piix3_ide_type,
     piix3_type, piix4_pm_type, port92_type, vga_pci_type, virtio_blk_device_type,
     virtio_blk_pci_type, virtio_mmio_type, virtio_rng_device_type, virtio_rng_pci_type;
+extern const DeviceType piix3_uhci_type, piix4_uhci_type, usb_hub_type, usb_kbd_type,
+    usb_mouse_type, usb_serial_type, usb_storage_type, usb_tablet_type;
 
 /* clang-format off */
 const DeviceType *const device_types[] = {
@@ -33,9 +35,17 @@ const DeviceType *const device_types[] = {
     &pcspk_type,
     &piix3_ide_type,
     &piix3_type,
+    &piix3_uhci_type,
+    &piix4_uhci_type,
     &piix4_pm_type,
     &port92_type,
     &rtl8139_type,
+    &usb_hub_type,
+    &usb_kbd_type,
+    &usb_mouse_type,
+    &usb_serial_type,
+    &usb_storage_type,
+    &usb_tablet_type,
     &vga_pci_type,
     &virtio_blk_device_type,
     &virtio_blk_pci_type,

@@ -32,6 +32,7 @@
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818.h"
 #include "hw/timer/pcspk.h"
+#include "hw/usb/uhci.h"
 #include <string.h>
 
 typedef struct Pc {
@@ -397,6 +398,11 @@ static bool create_disks(Machine *m, Pc *pc, GError **err)
     return true;
 }
 
+static bool create_usb(Machine *m, Pc *pc, GError **err)
+{
+    return !m->cfg.usb || piix3_uhci_new(m, i440fx_bus(pc->host), PCI_DEVFN(1, 2), err);
+}
+
 static bool create_power_management(Machine *m, Pc *pc, GError **err)
 {
     const Piix4PmConfig cfg = {
@@ -510,8 +516,9 @@ static bool pc_init(Machine *m, GError **err)
     bool ok = create_ram(m, pc, err) && create_cpus(m, pc, err) && create_core_chips(m, pc, err) &&
               pc_bios_load(&pc->bios, m, i440fx_pci_mem(pc->host), m->cfg.bios, err) &&
               create_isa_devices(m, pc, err) && create_disks(m, pc, err) &&
-              create_floppies(m, pc, err) && create_power_management(m, pc, err) &&
-              fill_cmos(m, pc, err) && install_tables(m, pc, err);
+              create_floppies(m, pc, err) && create_usb(m, pc, err) &&
+              create_power_management(m, pc, err) && fill_cmos(m, pc, err) &&
+              install_tables(m, pc, err);
     m->power_button = power_button;
     m->nmi = nmi_button;
     m->boot_set = set_boot_order;
