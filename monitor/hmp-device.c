@@ -106,6 +106,26 @@ static void done(Hmp *h, bool ok, GError *err)
     }
 }
 
+static void cmd_usb_add(Hmp *h, const HmpArgs *a)
+{
+    const MonitorHooks *hooks = monitor_hooks();
+    GError *err = NULL;
+    bool ok = hooks->usb_add ? hooks->usb_add(h->m, hmp_text(a, "device"), &err)
+                             : fail(&err, "USB devices cannot be added here");
+
+    done(h, ok, err);
+}
+
+static void cmd_usb_del(Hmp *h, const HmpArgs *a)
+{
+    const MonitorHooks *hooks = monitor_hooks();
+    GError *err = NULL;
+    bool ok = hooks->usb_del ? hooks->usb_del(h->m, hmp_text(a, "device"), &err)
+                             : fail(&err, "USB devices cannot be removed here");
+
+    done(h, ok, err);
+}
+
 static void cmd_netdev_add(Hmp *h, const HmpArgs *a)
 {
     GError *err = NULL;
@@ -155,6 +175,8 @@ const HmpCommand hmp_device_commands[] = {
     {"device_add", "device:S", "driver[,prop=value][,...]", "add device, like -device",
      cmd_device_add},
     {"device_del", "id:s", "device", "remove device", cmd_device_del},
+    {"usb_add", "device:S", "device", "add USB device, like -usbdevice", cmd_usb_add},
+    {"usb_del", "device:s", "device", "remove USB device 'bus.number', see info usb", cmd_usb_del},
     {"netdev_add", "netdev:S", "[user|tap|hubport],id=str[,prop=value][,...]",
      "add host network device", cmd_netdev_add},
     {"netdev_del", "id:s", "id", "remove host network device", cmd_netdev_del},

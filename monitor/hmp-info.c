@@ -3,6 +3,7 @@
 #include "config.h"
 #include "core/log.h"
 #include "hw/pci/pci.h"
+#include "hw/usb/usb.h"
 #include "monitor/hmp.h"
 #include "net/net.h"
 #include "ui/input.h"
@@ -158,6 +159,11 @@ static void one_chardev(Chardev *chr, void *arg)
 static void info_chardev(Hmp *h, const HmpArgs *a)
 {
     chardev_foreach(one_chardev, h);
+}
+
+static void info_usb(Hmp *h, const HmpArgs *a)
+{
+    hmp_take(h, usb_info(h->m));
 }
 
 static void info_mice(Hmp *h, const HmpArgs *a)
@@ -382,6 +388,7 @@ const HmpCommand hmp_info_commands[] = {
     {"blockstats", "", NULL, "show block device statistics", hmp_info_blockstats},
     {"chardev", "", NULL, "show the character devices", info_chardev},
     {"mice", "", NULL, "show which guest mouse is receiving events", info_mice},
+    {"usb", "", NULL, "show guest USB devices", info_usb},
     {"vnc", "", NULL, "show the vnc server status", info_vnc},
     {"network", "", NULL, "show the network state", info_network},
     {"usernet", "", NULL, "show user network stack connection states", info_usernet},

@@ -339,6 +339,13 @@ NET_OPTION(opt_net, "net")
 NET_OPTION(opt_netdev, "netdev")
 NET_OPTION(opt_nic, "nic")
 
+static bool opt_usbdevice(SystemConfig *c, const char *arg, GError **err)
+{
+    c->m.usb = true;
+    add_text(c->usbdevices, arg);
+    return true;
+}
+
 static bool opt_smbios(SystemConfig *c, const char *arg, GError **err)
 {
     add_text(c->m.smbios, arg);
@@ -434,6 +441,8 @@ static const CmdOption options[] = {
      "start with the window over all the screen"},
     {"k", "LAYOUT", TEXT, OFF(keyboard), NULL, "keyboard of VNC clients: de, fr, en-gb …"},
     {"usb", NULL, CALL, 0, opt_usb, "fit the board's USB host controller"},
+    {"usbdevice", "NAME", CALL, 0, opt_usbdevice,
+     "USB device: tablet, mouse, keyboard, hub, disk:FILE, serial:DEV"},
     {"net", "SPEC", CALL, 0, opt_net, NULL},
     {"nic", "SPEC", CALL, 0, opt_nic,
      "network card and back end: user[,model=M][,mac=A][,hostfwd=…], tap,…, none"},
@@ -561,9 +570,10 @@ static bool opt_readconfig(SystemConfig *c, const char *arg, GError **err)
 
 void config_init(SystemConfig *c)
 {
-    GPtrArray **lists[] = {&c->accels,   &c->serials,  &c->parallels, &c->monitors,  &c->qmps,
-                           &c->chardevs, &c->mons,     &c->devices,   &c->debugcons, &c->globals,
-                           &c->traces,   &c->m.smbios, &c->m.fw_cfg,  &c->vncs,      &c->nets};
+    GPtrArray **lists[] = {&c->accels,    &c->serials,  &c->parallels, &c->monitors,
+                           &c->qmps,      &c->chardevs, &c->mons,      &c->devices,
+                           &c->debugcons, &c->globals,  &c->traces,    &c->m.smbios,
+                           &c->m.fw_cfg,  &c->vncs,     &c->nets,      &c->usbdevices};
     memset(c, 0, sizeof *c);
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         *lists[i] = g_ptr_array_new_with_free_func(g_free);
@@ -575,10 +585,10 @@ void config_init(SystemConfig *c)
 
 void config_free(SystemConfig *c)
 {
-    GPtrArray *lists[] = {c->accels,    c->serials,  c->parallels, c->monitors,
-                          c->qmps,      c->chardevs, c->mons,      c->devices,
-                          c->debugcons, c->globals,  c->traces,    c->m.smbios,
-                          c->m.fw_cfg,  c->m.drives, c->vncs,      c->nets};
+    GPtrArray *lists[] = {c->accels,   c->serials,   c->parallels, c->monitors,  c->qmps,
+                          c->chardevs, c->mons,      c->devices,   c->debugcons, c->globals,
+                          c->traces,   c->m.smbios,  c->m.fw_cfg,  c->m.drives,  c->vncs,
+                          c->nets,     c->usbdevices};
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
         g_ptr_array_free(lists[i], true);
     }

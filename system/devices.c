@@ -104,9 +104,10 @@ bool device_create_from_text(Machine *m, const char *text, GError **err)
     } else {
         Bus *bus = type->bus ? find_machine_bus(m, type->bus, bus_name) : NULL;
         if (type->bus && !bus) {
-            fail(err, "-device %s: this machine has no %s%s bus%s%s", driver,
+            fail(err, "-device %s: this machine has no %s%s bus%s%s%s", driver,
                  bus_name ? "" : "free ", type->bus, bus_name ? " named " : "",
-                 bus_name ? bus_name : "");
+                 bus_name ? bus_name : "",
+                 !bus_name && !strcmp(type->bus, "usb") ? "; -usb gives it one" : "");
         } else {
             Device *dev = device_new(type, m);
             SetProps s = {dev, err, true};

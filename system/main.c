@@ -18,6 +18,7 @@
 #include "system/opts.h"
 #include "system/sysconfig.h"
 #include "system/terminals.h"
+#include "system/usbdevice.h"
 #include "target/targets.h"
 #include <glib-unix.h>
 #include <signal.h>
@@ -274,7 +275,7 @@ static Machine *build(SystemConfig *c, GError **err)
     m->no_shutdown = c->no_shutdown;
     if (!accel->init(m, accel_opts, err) || !devices_add_globals(m, c, err) ||
         !drives_prepare(m, err) || !type->init(m, err) || !machine_options_used(c, err) ||
-        !network_create(m, c, err) || !devices_create(m, c, err) || !drives_check(m, err) ||
+        !network_create(m, c, err) || !usb_devices_create(m, c, err) || !devices_create(m, c, err) || !drives_check(m, err) ||
         !network_check(m, c, err) || !terminals_attach(m, c, err) || !displays_open(m, c, err) ||
         !gdb_open(m, c, err) || !opts_apply_late(c, m, err) || !daemon_ready(c, err)) {
         displays_close(m);
@@ -330,7 +331,7 @@ static int run(Machine *m, const SystemConfig *c)
 int main(int argc, char **argv)
 {
     static const MonitorHooks hooks = {
-        .device_add = device_create_from_text, .gdbserver = gdbstub_start, .boot_set = boot_set};
+        .device_add = device_create_from_text, .gdbserver = gdbstub_start, .boot_set = boot_set, .usb_add = usb_device_create, .usb_del = usb_device_remove};
     g_autoptr(GError) err = NULL;
     SystemConfig c;
     int status = 1;

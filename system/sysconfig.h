@@ -15,7 +15,7 @@ typedef struct SystemConfig {
     GPtrArray *accels;   /* char*: "jit", "kvm,opt=…", in order of preference */
     MachineConfig m;
     GPtrArray *serials, *parallels, *monitors, *qmps, *chardevs, *mons, *devices, *debugcons,
-        *globals, *traces, *vncs,
+        *globals, *traces, *vncs, *usbdevices,
         *nets; /* char*, as typed; nets: "net SPEC", "netdev SPEC", "nic SPEC" */
     bool nodefaults, paused, daemonize, no_reboot, no_shutdown, enable_kvm, gdb_default,
         full_screen, msg_timestamp, msg_guest_name, mem_lock, mem_lock_on_fault;
