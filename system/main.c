@@ -275,9 +275,10 @@ static Machine *build(SystemConfig *c, GError **err)
     m->no_shutdown = c->no_shutdown;
     if (!accel->init(m, accel_opts, err) || !devices_add_globals(m, c, err) ||
         !drives_prepare(m, err) || !type->init(m, err) || !machine_options_used(c, err) ||
-        !network_create(m, c, err) || !usb_devices_create(m, c, err) || !devices_create(m, c, err) || !drives_check(m, err) ||
-        !network_check(m, c, err) || !terminals_attach(m, c, err) || !displays_open(m, c, err) ||
-        !gdb_open(m, c, err) || !opts_apply_late(c, m, err) || !daemon_ready(c, err)) {
+        !network_create(m, c, err) || !usb_devices_create(m, c, err) ||
+        !devices_create(m, c, err) || !drives_check(m, err) || !network_check(m, c, err) ||
+        !terminals_attach(m, c, err) || !displays_open(m, c, err) || !gdb_open(m, c, err) ||
+        !opts_apply_late(c, m, err) || !daemon_ready(c, err)) {
         displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();
@@ -330,8 +331,11 @@ static int run(Machine *m, const SystemConfig *c)
 
 int main(int argc, char **argv)
 {
-    static const MonitorHooks hooks = {
-        .device_add = device_create_from_text, .gdbserver = gdbstub_start, .boot_set = boot_set, .usb_add = usb_device_create, .usb_del = usb_device_remove};
+    static const MonitorHooks hooks = {.device_add = device_create_from_text,
+                                       .gdbserver = gdbstub_start,
+                                       .boot_set = boot_set,
+                                       .usb_add = usb_device_create,
+                                       .usb_del = usb_device_remove};
     g_autoptr(GError) err = NULL;
     SystemConfig c;
     int status = 1;

@@ -1,9 +1,9 @@
 /* Short names of USB devices; see usbdevice.h. */
 #include "system/usbdevice.h"
+#include "block/drive.h"
 #include "chardev/chardev.h"
 #include "core/log.h"
 #include "hw/usb/usb.h"
-#include "hw/usb/usb_storage.h"
 #include "system/devices.h"
 #include <string.h>
 
@@ -16,28 +16,6 @@ static const char *const plain[][2] = {
     {"keyboard", "usb-kbd"},
     {"hub", "usb-hub"},
 };
-
-static bool drive_exists(const Machine *m, const char *id)
-{
-    for (guint i = 0; i < m->cfg.drives->len; i++) {
-        const DriveSpec *d = m->cfg.drives->pdata[i];
-        if (d->id && !strcmp(d->id, id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void remove_drive(Machine *m, const char *id)
-{
-    for (guint i = 0; i < m->cfg.drives->len; i++) {
-        const DriveSpec *d = m->cfg.drives->pdata[i];
-        if (d->id && !strcmp(d->id, id)) {
-            g_ptr_array_remove_index(m->cfg.drives, i); /* frees it */
-            return;
-        }
-    }
-}
 
 /* disk:FILE or disk:format=FORMAT:FILE */
 static bool create_disk(Machine *m, const char *spec, GError **err)
@@ -59,23 +37,18 @@ static bool create_disk(Machine *m, const char *spec, GError **err)
     if (!*spec) {
         return fail(err, "-usbdevice disk: the file's name is missing");
     }
-    for (unsigned i = 0; !id || drive_exists(m, id); i++) {
+    for (unsigned i = 0; !id || drive_find(m, id); i++) {
         g_free(id);
         id = g_strdup_printf(DISK_ID "%u", i);
     }
-    DriveSpec *d = g_new0(DriveSpec, 1);
-    *d = (DriveSpec){.file = g_strdup(spec),
-                     .format = g_steal_pointer(&format),
-                     .id = g_strdup(id),
-                     .iface = DRIVE_IF_NONE,
-                     .index = -1};
+    DriveSpec *d = drive_new(spec, DRIVE_IF_NONE, -1, false);
+    d->id = g_strdup(id);
+    d->format = g_steal_pointer(&format);
+    d->snapshot = m->cfg.snapshot;
     g_ptr_array_add(m->cfg.drives, d);
     device = g_strdup_printf("usb-storage,drive=%s", id);
-    if (!device_create_from_text(m, device, err)) {
-        remove_drive(m, id);
-        return false;
-    }
-    return true;
+    /* The drive goes with its device. */
+    return device_create_from_text(m, device, err) || (g_ptr_array_remove(m->cfg.drives, d), false);
 }
 
 static bool create_serial(Machine *m, const char *spec, GError **err)
@@ -135,21 +108,15 @@ bool usb_devices_create(Machine *m, const SystemConfig *c, GError **err)
 bool usb_device_remove(Machine *m, const char *name, GError **err)
 {
     UsbDevice *d = usb_find(m, name);
-    g_autofree char *drive = NULL, *chardev = NULL;
+    g_autofree char *chardev = NULL;
 
     if (!d) {
         return fail(err, "there is no USB device '%s'; see 'info usb'", name);
-    }
-    if (usb_storage_is(&d->dev)) {
-        drive = g_strdup(usb_storage_drive(&d->dev));
     }
     if (!strcmp(d->dev.type->name, "usb-serial")) {
         chardev = device_get(&d->dev, "chardev");
     }
     device_free(&d->dev);
-    if (drive && g_str_has_prefix(drive, DISK_ID)) {
-        remove_drive(m, drive);
-    }
     if (chardev && g_str_has_prefix(chardev, SERIAL_ID) && chardev_find(chardev)) {
         chardev_remove(chardev_find(chardev), NULL);
     }

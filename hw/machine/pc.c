@@ -549,6 +549,7 @@ const MachineType pc_machine = {
     .desc = "PC (i440FX, PIIX3, 1996)",
     .archs = pc_archs,
     .max_vcpus = 64,
+    .has_usb = true,
     .default_ram = 128 << 20,
     .default_drive_if = DRIVE_IF_IDE,
     .init = pc_init,

@@ -2,12 +2,13 @@
  * usb-storage: a disk. USB Mass Storage Class, Bulk-Only Transport, revision 1.0; its logical unit
  * is scsi_disk.c. The "cases" below are those of the transport's chapter 6.
  */
-#include "hw/usb/usb_storage.h"
+#include "block/drive.h"
 #include "core/log.h"
 #include "core/machine.h"
 #include "hw/firmware/fw_cfg.h"
 #include "hw/usb/scsi_disk.h"
 #include "hw/usb/usb.h"
+#include <errno.h>
 #include <string.h>
 
 enum {
@@ -128,8 +129,6 @@ static void io_done(void *opaque, int ret)
 
     s->busy = s->drop = false;
     if (!drop && ret < 0) {
-        error_report("%s: %s: %s", s->usb.dev.type->name,
-                     s->disk.block ? block_name(s->disk.block) : "", g_strerror(-ret));
         scsi_disk_io_error(&s->disk, ret);
         s->status = CSW_FAILED;
         if (s->phase == PHASE_DATA_IN || s->phase == PHASE_DATA_OUT) {
@@ -390,100 +389,22 @@ static const UsbFunction function = {
 
 /* ---- media ---- */
 
-static DriveSpec *find_drive(const Machine *m, const char *id)
+static bool too_small(const BlockDev *b, GError **err)
 {
-    for (guint i = 0; m->cfg.drives && i < m->cfg.drives->len; i++) {
-        DriveSpec *d = m->cfg.drives->pdata[i];
-        if (d->id && !strcmp(d->id, id)) {
-            return d;
-        }
-    }
-    return NULL;
+    return b && block_size(b) < SCSI_BLOCK &&
+           !fail(err, "usb-storage: '%s' has less than one block of %d bytes", block_name(b),
+                 SCSI_BLOCK);
 }
 
-static BlockDev *open_medium(const DriveSpec *d, GError **err)
+static bool change_medium(void *opaque, BlockDev *medium, bool force, GError **err)
 {
-    const BlockOptions o = {
-        .file = d->file, .format = d->format, .read_only = d->readonly, .snapshot = d->snapshot};
-    BlockDev *b = block_open(&o, err);
+    UsbStorage *s = opaque;
 
-    if (b && block_size(b) < SCSI_BLOCK) {
-        fail(err, "usb-storage: '%s' has less than one block of %d bytes", d->file, SCSI_BLOCK);
-        block_close(b);
-        return NULL;
-    }
-    return b;
-}
-
-static bool open_drive(UsbStorage *s, GError **err)
-{
-    DriveSpec *d;
-
-    if (!s->drive) {
-        return fail(err, "usb-storage needs drive=ID");
-    }
-    d = find_drive(s->usb.dev.machine, s->drive);
-    if (!d) {
-        return fail(err, "usb-storage: there is no -drive with id=%s", s->drive);
-    }
-    if (d->used) {
-        return fail(err, "usb-storage: drive '%s' is in use", s->drive);
-    }
-    if (d->cdrom) {
-        return fail(err, "usb-storage: drive '%s' is a CD; only disks can be attached", s->drive);
-    }
-    if (!d->file && !s->disk.removable) {
-        return fail(err, "usb-storage: drive '%s' has no file=, and removable=on is not given",
-                    s->drive);
-    }
-    if (d->file && !(s->disk.block = open_medium(d, err))) {
-        return false;
-    }
-    s->spec = d;
-    d->used = true;
-    return true;
-}
-
-static void close_drive(UsbStorage *s)
-{
-    /* The request in flight must not find a command that is gone. */
-    abandon(s);
-    block_close(s->disk.block);
-    s->disk.block = NULL;
-    if (s->spec) {
-        s->spec->used = false;
-        s->spec = NULL;
-    }
-}
-
-bool usb_storage_is(const Device *dev)
-{
-    return dev->type == &usb_storage_type;
-}
-
-const char *usb_storage_drive(const Device *dev)
-{
-    return ((const UsbStorage *)dev)->drive;
-}
-
-bool usb_storage_change(Device *dev, const char *file, const char *format, bool force, GError **err)
-{
-    UsbStorage *s = (UsbStorage *)dev;
-    BlockDev *b = NULL;
-
-    if (!s->disk.removable) {
-        return fail(err, "Device '%s' is not removable", s->drive);
-    }
     if (s->disk.block && s->disk.locked && !force) {
-        return fail(err, "Device '%s' is locked by the guest", s->drive);
+        return fail(err, "usb-storage: the guest has locked the medium");
     }
-    if (file) {
-        DriveSpec d = *s->spec;
-        d.file = (char *)file;
-        d.format = (char *)format;
-        if (!(b = open_medium(&d, err))) {
-            return false;
-        }
+    if (too_small(medium, err)) {
+        return false;
     }
     if (s->disk.block) {
         block_drain(s->disk.block); /* a command that is under way ends with the old medium … */
@@ -494,10 +415,46 @@ bool usb_storage_change(Device *dev, const char *file, const char *format, bool 
         }
         block_close(s->disk.block);
     }
-    g_free(s->spec->file);
-    s->spec->file = g_strdup(file);
-    scsi_disk_set_medium(&s->disk, b);
+    scsi_disk_set_medium(&s->disk, medium);
     usb_wakeup(&s->usb);
+    return true;
+}
+
+static bool is_locked(void *opaque)
+{
+    return ((UsbStorage *)opaque)->disk.locked;
+}
+
+static const DriveOps drive_ops = {.change = change_medium, .locked = is_locked};
+
+static bool open_drive(UsbStorage *s, GError **err)
+{
+    Machine *m = s->usb.dev.machine;
+    DriveSpec *d;
+
+    if (!s->drive) {
+        return fail(err, "usb-storage needs drive=ID");
+    }
+    if (!(d = drive_find_free(m, s->drive, "usb-storage", err))) {
+        return false;
+    }
+    if (d->cdrom) {
+        return fail(err, "usb-storage: drive '%s' is a CD; only disks can be attached", s->drive);
+    }
+    /* Only removable ones may be empty, as floppy drives. */
+    if (!drive_take(m, d, s->disk.removable ? DRIVE_FLOPPY : DRIVE_DISK, &s->disk.block, err)) {
+        return false;
+    }
+    if (too_small(s->disk.block, err)) {
+        block_close(s->disk.block);
+        s->disk.block = NULL;
+        drive_give_back(d);
+        return false;
+    }
+    if (s->disk.removable) {
+        drive_set_ops(d, &drive_ops, s);
+    }
+    s->spec = d;
     return true;
 }
 
@@ -529,7 +486,8 @@ static bool storage_realize(Device *dev, GError **err)
         s->usb.serial = g_strdup(s->spec->serial);
     }
     if (!usb_device_init(&s->usb, &function, err)) {
-        close_drive(s);
+        block_close(s->disk.block);
+        drive_give_back(s->spec);
         return false;
     }
     if (!s->usb.serial) { /* twelve digits at least, and one of its own: 4.1.1 */
@@ -546,7 +504,8 @@ static void storage_unrealize(Device *dev)
     UsbStorage *s = (UsbStorage *)dev;
 
     usb_device_fini(&s->usb);
-    close_drive(s);
+    abandon(s); /* what is in flight must not find a command that is gone */
+    drive_release(dev->machine, s->spec);
 }
 
 /* No request survives in a stream. */
