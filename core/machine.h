@@ -80,6 +80,7 @@ typedef struct MachineConfig {
     uint32_t boot_menu_timeout; /* ms, -boot splash-time= */
     int32_t boot_retry;         /* ms, -boot reboot-timeout=; -1 = never */
     const char *boot_splash;    /* picture file */
+    bool usb;                   /* -usb, -machine usb=on: the board's USB host controller */
     bool no_acpi, no_hpet, nographic;
     const char *firmware_dir; /* -L */
     const char *rtc_base;     /* "utc", "localtime" or ISO date */
