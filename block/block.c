@@ -567,12 +567,39 @@ BlockDev *block_open_memory(const void *data, size_t len, bool read_only)
     return dev_new(&f, "memory", read_only);
 }
 
+void block_add_close_hook(BlockDev *b, void (*fn)(void *opaque), void *opaque)
+{
+    const CloseHook h = {fn, opaque};
+    if (!b->close_hooks) {
+        b->close_hooks = g_array_new(FALSE, FALSE, sizeof(CloseHook));
+    }
+    g_array_append_val(b->close_hooks, h);
+}
+
+void block_remove_close_hook(BlockDev *b, void (*fn)(void *opaque), void *opaque)
+{
+    for (unsigned i = 0; b->close_hooks && i < b->close_hooks->len; i++) {
+        const CloseHook *h = &g_array_index(b->close_hooks, CloseHook, i);
+        if (h->fn == fn && h->opaque == opaque) {
+            g_array_remove_index(b->close_hooks, i);
+            return;
+        }
+    }
+}
+
 void block_close(BlockDev *b)
 {
     if (!b) {
         return;
     }
+    for (unsigned i = 0; b->close_hooks && i < b->close_hooks->len; i++) {
+        const CloseHook *h = &g_array_index(b->close_hooks, CloseHook, i);
+        h->fn(h->opaque);
+    }
     block_drain(b);
+    if (b->close_hooks) {
+        g_array_unref(b->close_hooks);
+    }
     if (b->opts.machine) {
         machine_remove_state_hook(b->opts.machine, on_state, b);
     }

@@ -22,6 +22,11 @@ typedef struct Request {
     int ret;
 } Request;
 
+typedef struct CloseHook {
+    void (*fn)(void *opaque);
+    void *opaque;
+} CloseHook;
+
 struct BlockDev {
     BlockFile file; /* changes only while nothing is in flight, under the machine lock */
     BlockOptions opts;
@@ -40,6 +45,7 @@ struct BlockDev {
     Clock *clock;            /* of limits, when no machine lends one */
     void (*on_resize)(void *opaque);
     void *resize_opaque;
+    GArray *close_hooks; /* of CloseHook; NULL: none */
     /* Workers */
     GMutex lock;
     GCond finished;
@@ -52,5 +58,9 @@ BlockDev *block_wrap(const BlockFile *f, const BlockOptions *o);
 void block_quiesce(BlockDev *b);
 /* Its image goes; requests fail with -EIO from now on. */
 void block_disconnect(BlockDev *b);
+
+/* @fn runs when @b is closed, before the last requests are waited for. */
+void block_add_close_hook(BlockDev *b, void (*fn)(void *opaque), void *opaque);
+void block_remove_close_hook(BlockDev *b, void (*fn)(void *opaque), void *opaque);
 
 #endif

@@ -1,4 +1,5 @@
 /* Formats: which one a file has, and chains of backing files. */
+#include "block/nbd.h"
 #include "block/qcow2.h"
 #include "block/tree.h"
 #include "core/log.h"
@@ -33,8 +34,7 @@ char *image_backing_path(const char *path, const char *name, GError **err)
 {
     const char *colon = strchr(name, ':'), *slash = strchr(name, '/');
 
-    if (g_str_has_prefix(name, "nbd:") || g_str_has_prefix(name, "nbd+unix:") ||
-        g_str_has_prefix(name, "nbd+tcp:")) {
+    if (nbd_is_address(name)) {
         return g_strdup(name);
     }
     if (g_str_has_prefix(name, "file:")) {
@@ -77,7 +77,8 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
         return fail(err, "image '%s': the chain of backing files is longer than %d", path,
                     MAX_CHAIN);
     }
-    bool ok = raw_open(&f, path, flags, err);
+    bool ok =
+        nbd_is_address(path) ? nbd_open(&f, path, flags, err) : raw_open(&f, path, flags, err);
     if (!ok) {
         return false;
     }

@@ -1,5 +1,6 @@
 /* Images from trees of options: see tree.h. */
 #include "block/tree.h"
+#include "block/nbd.h"
 #include "block/qcow2.h"
 #include "core/log.h"
 #include "core/machine.h"
@@ -283,13 +284,16 @@ static bool open_node(BlockFile *out, const Node *n, GError **err)
         !strcmp(driver, "host_cdrom")) {
         return open_raw_file(out, n, flags, err);
     }
+    if (!strcmp(driver, "nbd")) {
+        return nbd_open_options(out, n->o, n->prefix, flags, err);
+    }
     if (!strcmp(driver, "raw")) {
         return open_child(out, n, "file", true, flags, err);
     }
     if (!strcmp(driver, "qcow2")) {
         return open_qcow2(out, n, flags, err);
     }
-    return fail(err, "%s: there is no driver '%s'; file, host_device, raw and qcow2 are",
+    return fail(err, "%s: there is no driver '%s'; file, host_device, nbd, raw and qcow2 are",
                 options_what(n->o), driver);
 }
 
