@@ -56,6 +56,69 @@ bool net_send(NetPort *from, const uint8_t *buf, size_t len)
     return !to->sender_stopped;
 }
 
+static bool takes(const NetPort *p, const NetTodo *t)
+{
+    unsigned need =
+        (t->flags ? NET_OFFLOAD_CSUM : 0) | (t->gso_type & NET_GSO_ECN ? NET_OFFLOAD_ECN : 0);
+
+    switch (t->gso_type & ~NET_GSO_ECN) {
+    case NET_GSO_NONE:
+        break;
+    case NET_GSO_TCP4:
+        need |= NET_OFFLOAD_TSO4;
+        break;
+    case NET_GSO_TCP6:
+        need |= NET_OFFLOAD_TSO6;
+        break;
+    default:
+        return false;
+    }
+    return p->ops->receive_todo && !(need & ~p->offloads);
+}
+
+typedef struct Emit {
+    NetPort *from;
+    bool go_on;
+} Emit;
+
+static void emit(void *opaque, const uint8_t *buf, size_t len)
+{
+    Emit *e = opaque;
+
+    e->go_on = net_send(e->from, buf, len);
+}
+
+bool net_send_todo(NetPort *from, const NetTodo *todo, uint8_t *buf, size_t len)
+{
+    NetPort *to = from->peer;
+    Emit e = {from, true};
+
+    if (!todo->flags && !todo->gso_type) {
+        return net_send(from, buf, len);
+    }
+    if (!to || !len || len > NET_MAX_FRAME || !net_link_up(from)) {
+        return true;
+    }
+    if (takes(to, todo) && g_queue_is_empty(&to->waiting) && deliverable(to)) {
+        to->receiving = true;
+        bool taken = to->ops->receive_todo(to, todo, buf, len);
+        to->receiving = false;
+        if (taken) {
+            if (!g_queue_is_empty(&to->waiting)) {
+                net_flush(to);
+            }
+            return true;
+        }
+    }
+    /* Frames wait finished: the one queue is of bytes only. */
+    if (!net_finish(todo, buf, len, emit, &e)) {
+        guest_error("%s: a frame of %zu bytes contradicts its header: checksum from %u at +%u, "
+                    "segments of kind %u",
+                    from->name, len, todo->csum_start, todo->csum_off, todo->gso_type);
+    }
+    return e.go_on;
+}
+
 void net_flush(NetPort *p)
 {
     /* What arrives meanwhile is taken as well, but not without end. */

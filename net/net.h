@@ -23,12 +23,30 @@
 
 typedef struct NetPort NetPort;
 
+/* What is left to do of a frame; struct virtio_net_hdr of VIRTIO 1.2, 5.1.6, in host byte order. */
+typedef struct NetTodo {
+    uint8_t flags;    /* NET_TODO_CSUM: the checksum from csum_start on, at csum_start + csum_off;
+                       * NET_TODO_VALID: it was checked */
+    uint8_t gso_type; /* NET_GSO_*: to be cut into segments of gso_size bytes of payload */
+    uint16_t hdr_len, gso_size, csum_start, csum_off;
+} NetTodo;
+enum { NET_TODO_CSUM = 1, NET_TODO_VALID = 2 };
+enum { NET_GSO_NONE = 0, NET_GSO_TCP4 = 1, NET_GSO_UDP = 3, NET_GSO_TCP6 = 4, NET_GSO_ECN = 0x80 };
+/* What a port takes unfinished. */
+enum { NET_OFFLOAD_CSUM = 1, NET_OFFLOAD_TSO4 = 2, NET_OFFLOAD_TSO6 = 4, NET_OFFLOAD_ECN = 8 };
+
 typedef struct NetPortOps {
     const char *kind; /* "nic", "user", "tap"… */
     /* NULL: always. After it said false, net_flush() says that it may be true again. */
     bool (*can_receive)(NetPort *p);
     /* One frame; may send on its own. False: not now; the frame comes again after net_flush(). */
     bool (*receive)(NetPort *p, const uint8_t *buf, size_t len);
+    /* The same with an unfinished frame, of a kind that @offloads of the port names. NULL: frames
+     * for this port are finished before. */
+    bool (*receive_todo)(NetPort *p, const NetTodo *todo, const uint8_t *buf, size_t len);
+    /* Back ends: the peer takes unfinished frames of these kinds (NET_OFFLOAD_*) from now on. NULL:
+     * this one never sends such. */
+    void (*peer_offloads)(NetPort *p, unsigned offloads);
     /* The peer's queue is empty again after net_send() returned false. NULL: not interested. */
     void (*peer_ready)(NetPort *p);
     /* net_link_up() may have changed. NULL: not interested. */
@@ -49,12 +67,20 @@ struct NetPort {
     bool backend;        /* the core owns and frees it */
     bool sender_stopped; /* the peer was told to wait */
     GQueue waiting;      /* of GBytes*: frames for this port */
+    unsigned offloads;   /* NET_OFFLOAD_* that receive_todo() takes */
     uint64_t dropped;
 };
 
 /* Send a frame to the peer. True: go on; false: it was queued or lost, better wait for peer_ready.
  * Frames of more than NET_MAX_FRAME bytes and empty ones are dropped. */
 bool net_send(NetPort *from, const uint8_t *buf, size_t len);
+/* The same with work left to do, which is done here when the peer does not. Frames that contradict
+ * @todo are dropped with a guest_error(). @buf is changed. */
+bool net_send_todo(NetPort *from, const NetTodo *todo, uint8_t *buf, size_t len);
+/* Finish a frame: @emit gets one or more whole ones. False: it contradicts @todo. @buf is changed.
+ */
+bool net_finish(const NetTodo *todo, uint8_t *buf, size_t len,
+                void (*emit)(void *opaque, const uint8_t *buf, size_t len), void *opaque);
 /* @p may be able to receive again: deliver what waits. */
 void net_flush(NetPort *p);
 /* Drop what waits for @p (reset). */

@@ -4,34 +4,100 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 typedef struct Tap {
     NetPort port;
     int fd;
     NetFd *watch;
+    bool vnet; /* frames have a struct virtio_net_hdr in front (IFF_VNET_HDR) */
     char ifname[IFNAMSIZ];
     char *downscript;
 } Tap;
 
+/* What the kernel can finish for us, and leave unfinished. */
+#define TAP_OFFLOADS (NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN)
+
 #define TAP_BURST 64 /* frames read in one turn of the main loop */
 
-static bool tap_receive(NetPort *p, const uint8_t *buf, size_t len)
+static bool tap_receive_todo(NetPort *p, const NetTodo *todo, const uint8_t *buf, size_t len)
 {
+    Tap *t = (Tap *)p;
+    struct virtio_net_hdr hdr = {
+        .flags = todo->flags & NET_TODO_CSUM ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0,
+        .gso_type = todo->gso_type,
+        .hdr_len = todo->hdr_len,
+        .gso_size = todo->gso_size,
+        .csum_start = todo->csum_start,
+        .csum_offset = todo->csum_off,
+    };
+    const struct iovec iov[2] = {{&hdr, sizeof(hdr)}, {(void *)buf, len}};
+
     /* The kernel drops what does not fit, as a wire does. */
-    ssize_t n = write(((Tap *)p)->fd, buf, len);
+    ssize_t n = writev(t->fd, iov + !t->vnet, 1 + t->vnet);
 
     (void)n;
     return true;
 }
 
+static bool tap_receive(NetPort *p, const uint8_t *buf, size_t len)
+{
+    const NetTodo none = {0};
+
+    return tap_receive_todo(p, &none, buf, len);
+}
+
+static void tap_peer_offloads(NetPort *p, unsigned offloads)
+{
+    unsigned f = 0;
+
+    if (!((Tap *)p)->vnet) {
+        return;
+    }
+    if (offloads & NET_OFFLOAD_CSUM) {
+        f = TUN_F_CSUM | (offloads & NET_OFFLOAD_TSO4 ? TUN_F_TSO4 : 0) |
+            (offloads & NET_OFFLOAD_TSO6 ? TUN_F_TSO6 : 0);
+        f |= (f & (TUN_F_TSO4 | TUN_F_TSO6)) && (offloads & NET_OFFLOAD_ECN) ? TUN_F_TSO_ECN : 0;
+    }
+    /* A kernel that refuses a bit keeps what was set: nothing unfinished then. */
+    if (ioctl(((Tap *)p)->fd, TUNSETOFFLOAD, f) < 0) {
+        ioctl(((Tap *)p)->fd, TUNSETOFFLOAD, 0);
+    }
+}
+
+/* False: the sender has to wait. */
+static bool tap_deliver(Tap *t, uint8_t *buf, size_t len)
+{
+    struct virtio_net_hdr hdr;
+
+    if (!t->vnet) {
+        return net_send(&t->port, buf, len);
+    }
+    if (len <= sizeof(hdr)) {
+        return true;
+    }
+    memcpy(&hdr, buf, sizeof(hdr));
+    const NetTodo todo = {
+        .flags = (hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM ? NET_TODO_CSUM : 0) |
+                 (hdr.flags & VIRTIO_NET_HDR_F_DATA_VALID ? NET_TODO_VALID : 0),
+        .gso_type = hdr.gso_type,
+        .hdr_len = hdr.hdr_len,
+        .gso_size = hdr.gso_size,
+        .csum_start = hdr.csum_start,
+        .csum_off = hdr.csum_offset,
+    };
+    return net_send_todo(&t->port, &todo, buf + sizeof(hdr), len - sizeof(hdr));
+}
+
 static void tap_readable(void *opaque)
 {
     Tap *t = opaque;
-    uint8_t buf[NET_MAX_FRAME];
+    uint8_t buf[sizeof(struct virtio_net_hdr) + NET_MAX_FRAME];
 
     for (unsigned i = 0; i < TAP_BURST; i++) {
         ssize_t n = read(t->fd, buf, sizeof(buf));
@@ -41,7 +107,7 @@ static void tap_readable(void *opaque)
             }
             return;
         }
-        if (!net_send(&t->port, buf, (size_t)n)) {
+        if (!tap_deliver(t, buf, (size_t)n)) {
             net_fd_pause(t->watch, true);
             return;
         }
@@ -84,11 +150,17 @@ static void tap_fini(NetPort *p)
 }
 
 static const NetPortOps tap_ops = {
-    .kind = "tap", .receive = tap_receive, .peer_ready = tap_ready, .fini = tap_fini};
+    .kind = "tap",
+    .receive = tap_receive,
+    .receive_todo = tap_receive_todo,
+    .peer_offloads = tap_peer_offloads,
+    .peer_ready = tap_ready,
+    .fini = tap_fini,
+};
 
-static int open_tun(const char *ifname, char got[IFNAMSIZ], GError **err)
+static int open_tun(const char *ifname, bool vnet, char got[IFNAMSIZ], GError **err)
 {
-    struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI};
+    struct ifreq r = {.ifr_flags = IFF_TAP | IFF_NO_PI | (vnet ? IFF_VNET_HDR : 0)};
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0) {
@@ -113,7 +185,7 @@ static int open_tun(const char *ifname, char got[IFNAMSIZ], GError **err)
 }
 
 /* A descriptor that whoever started us opened. */
-static int inherited(Options *o, const char *text, char got[IFNAMSIZ], GError **err)
+static int inherited(Options *o, const char *text, bool *vnet, char got[IFNAMSIZ], GError **err)
 {
     struct ifreq r = {0};
     uint64_t fd;
@@ -132,11 +204,7 @@ static int inherited(Options *o, const char *text, char got[IFNAMSIZ], GError **
     fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) | O_NONBLOCK);
     if (ioctl((int)fd, TUNGETIFF, &r) == 0) {
         g_strlcpy(got, r.ifr_name, IFNAMSIZ);
-        if (r.ifr_flags & IFF_VNET_HDR) {
-            fail(err, "tap: fd=%s has virtio headers (IFF_VNET_HDR), which are not in this version",
-                 text);
-            return -1;
-        }
+        *vnet = r.ifr_flags & IFF_VNET_HDR;
     }
     return (int)fd;
 }
@@ -165,7 +233,7 @@ static NetPort *tap_create(Machine *m, Options *o, GError **err)
     const char *fd_text = options_get(o, "fd"), *ifname = options_get(o, "ifname");
     g_autofree char *up = NULL, *down = NULL;
     uint64_t sndbuf = 0;
-    bool vnet = false, vhost = false;
+    bool vnet = true, vhost = false;
     char got[IFNAMSIZ] = "?";
 
     if (!options_get_bool(o, "vnet_hdr", &vnet, err) ||
@@ -190,7 +258,7 @@ static NetPort *tap_create(Machine *m, Options *o, GError **err)
                      !script_path(o, "downscript", "/etc/rhea-ifdown", &down, err))) {
         return NULL;
     }
-    int fd = fd_text ? inherited(o, fd_text, got, err) : open_tun(ifname, got, err);
+    int fd = fd_text ? inherited(o, fd_text, &vnet, got, err) : open_tun(ifname, vnet, got, err);
     if (fd < 0) {
         return NULL;
     }
@@ -198,13 +266,22 @@ static NetPort *tap_create(Machine *m, Options *o, GError **err)
         int n = (int)sndbuf;
         ioctl(fd, TUNSETSNDBUF, &n);
     }
+    int hdr_size = sizeof(struct virtio_net_hdr);
+    if (vnet && ioctl(fd, TUNSETVNETHDRSZ, &hdr_size) < 0) {
+        fail(err, "tap: cannot set the size of virtio headers: %s; use vnet_hdr=off",
+             g_strerror(errno));
+        close(fd);
+        return NULL;
+    }
     if (up && !run_script(up, got, err)) {
         close(fd);
         return NULL;
     }
     Tap *t = g_new0(Tap, 1);
     t->fd = fd;
+    t->vnet = vnet;
     t->port.ops = &tap_ops;
+    t->port.offloads = vnet ? TAP_OFFLOADS : 0;
     t->downscript = g_steal_pointer(&down);
     g_strlcpy(t->ifname, got, sizeof(t->ifname));
     t->port.info = fd_text ? g_strdup_printf("fd=%d", fd)
@@ -217,4 +294,4 @@ static NetPort *tap_create(Machine *m, Options *o, GError **err)
 const NetBackendType net_tap_type = {
     .name = "tap",
     .create = tap_create,
-    .help = "[ifname=,script=,downscript=,fd=,sndbuf=]: a tap device of the host"};
+    .help = "[ifname=,script=,downscript=,fd=,sndbuf=,vnet_hdr=]: a tap device of the host"};
