@@ -1,28 +1,62 @@
 /* All device types that are linked in. A new device gets one line in each list. */
 #include "core/device.h"
 
-extern const DeviceType cirrus_vga_type, e1000_type, rtl8139_type, fw_cfg_type, hpet_type,
-    i440fx_type, ide_cd_type, ide_hd_type, i8042_type, i8237_type, i8254_type, i8259_type,
-    ioapic_type, isa_debug_exit_type, isa_debugcon_type, isa_fdc_type, isa_parallel_type,
-    isa_serial_type, isa_vga_type, lapic_type, mc146818_type, pcspk_type, piix3_ide_type,
-    piix3_type, piix4_pm_type, port92_type, vga_pci_type, virtio_blk_device_type,
-    virtio_blk_pci_type, virtio_mmio_type, virtio_rng_device_type, virtio_rng_pci_type;
-extern const DeviceType piix3_uhci_type, piix4_uhci_type, usb_hub_type, usb_kbd_type,
-    usb_mouse_type, usb_serial_type, usb_storage_type, usb_tablet_type;
-
 /* clang-format off */
+extern const DeviceType cirrus_vga_type;
+extern const DeviceType e1000_type;
+extern const DeviceType fw_cfg_type;
+extern const DeviceType hpet_type;
+extern const DeviceType i440fx_type;
+extern const DeviceType i8042_type;
+extern const DeviceType i8237_type;
+extern const DeviceType i8254_type;
+extern const DeviceType i8259_type;
+extern const DeviceType ide_cd_type;
+extern const DeviceType ide_hd_type;
+extern const DeviceType ioapic_type;
+extern const DeviceType isa_debug_exit_type;
+extern const DeviceType isa_debugcon_type;
+extern const DeviceType isa_fdc_type;
+extern const DeviceType isa_parallel_type;
+extern const DeviceType isa_serial_type;
+extern const DeviceType isa_vga_type;
+extern const DeviceType lapic_type;
+extern const DeviceType mc146818_type;
+extern const DeviceType pcspk_type;
+extern const DeviceType piix3_type;
+extern const DeviceType piix3_ide_type;
+extern const DeviceType piix3_uhci_type;
+extern const DeviceType piix4_pm_type;
+extern const DeviceType piix4_uhci_type;
+extern const DeviceType port92_type;
+extern const DeviceType rtl8139_type;
+extern const DeviceType usb_hub_type;
+extern const DeviceType usb_kbd_type;
+extern const DeviceType usb_mouse_type;
+extern const DeviceType usb_serial_type;
+extern const DeviceType usb_storage_type;
+extern const DeviceType usb_tablet_type;
+extern const DeviceType vga_pci_type;
+extern const DeviceType virtio_blk_device_type;
+extern const DeviceType virtio_blk_pci_type;
+extern const DeviceType virtio_mmio_type;
+extern const DeviceType virtio_net_device_type;
+extern const DeviceType virtio_net_pci_type;
+extern const DeviceType virtio_rng_device_type;
+extern const DeviceType virtio_rng_pci_type;
+
 const DeviceType *const device_types[] = {
     &cirrus_vga_type,
     &e1000_type,
     &fw_cfg_type,
     &hpet_type,
     &i440fx_type,
-    &ide_cd_type,
-    &ide_hd_type,
     &i8042_type,
     &i8237_type,
     &i8254_type,
     &i8259_type,
+    &ide_cd_type,
+    &ide_hd_type,
     &ioapic_type,
     &isa_debug_exit_type,
     &isa_debugcon_type,
@@ -33,11 +67,11 @@ const DeviceType *const device_types[] = {
     &lapic_type,
     &mc146818_type,
     &pcspk_type,
-    &piix3_ide_type,
     &piix3_type,
+    &piix3_ide_type,
     &piix3_uhci_type,
-    &piix4_uhci_type,
     &piix4_pm_type,
+    &piix4_uhci_type,
     &port92_type,
     &rtl8139_type,
     &usb_hub_type,
@@ -50,6 +84,8 @@ const DeviceType *const device_types[] = {
     &virtio_blk_device_type,
     &virtio_blk_pci_type,
     &virtio_mmio_type,
+    &virtio_net_device_type,
+    &virtio_net_pci_type,
     &virtio_rng_device_type,
     &virtio_rng_pci_type,
     NULL,

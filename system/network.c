@@ -14,6 +14,8 @@ static const struct {
     {"e1000", "e1000"},
     {"e1000-82540em", "e1000"},
     {"rtl8139", "rtl8139"},
+    {"virtio", "virtio-net-pci"},
+    {"virtio-net-pci", "virtio-net-pci"},
     {NULL, NULL},
 };
 

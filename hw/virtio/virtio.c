@@ -7,7 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define FEATURE_IMPOSSIBLE VIRTIO_BIT(63) /* never offered: a driver accepted what is not there */
+#define FEATURE_IMPOSSIBLE                                                                         \
+    VIRTIO_BIT(49) /* reserved, never offered: a driver accepted what is not there */
 
 /* ---- queues ---- */
 

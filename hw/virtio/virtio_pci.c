@@ -8,6 +8,7 @@
 #include "hw/virtio/virtio_pci.h"
 #include "core/log.h"
 #include "hw/firmware/fw_cfg.h"
+#include "hw/firmware/rom.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -543,7 +544,8 @@ bool virtio_pci_realize(VirtioPci *p, VirtioDevice *v, const VirtioClass *cls, G
     if (!modern) {
         v->host_features &= UINT32_MAX;
     }
-    if (add_interfaces(p, legacy, modern, err)) {
+    if (add_interfaces(p, legacy, modern, err) &&
+        firmware_add_option_rom(&p->pci, cls->boot_rom ? cls->boot_rom : "", err)) {
         return true;
     }
     virtio_pci_unrealize(p);
