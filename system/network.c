@@ -11,12 +11,8 @@
 static const struct {
     const char *name, *device;
 } models[] = {
-    {"e1000", "e1000"},
-    {"e1000-82540em", "e1000"},
-    {"rtl8139", "rtl8139"},
-    {"virtio", "virtio-net-pci"},
-    {"virtio-net-pci", "virtio-net-pci"},
-    {NULL, NULL},
+    {"e1000", "e1000"},           {"e1000-82540em", "e1000"},           {"rtl8139", "rtl8139"},
+    {"virtio", "virtio-net-pci"}, {"virtio-net-pci", "virtio-net-pci"}, {NULL, NULL},
 };
 
 static const char *device_of_model(const char *model)
