@@ -176,11 +176,12 @@ static void overlay(const void *opaque, unsigned y, unsigned w, uint32_t *dst)
 
 /* ---- packed pixels ---- */
 
-/* CRTC 17h bit 7 stops the retrace pulses; Linux's driver leaves it off in its modes, and a screen
- * of today shows them all the same. */
-static bool blanked(const Vga *v)
+/* Two bits that darken a VGA do not count here: CRTC 17h bit 7, which Linux's driver leaves off in
+ * its modes, and SR1 bit 5, which the BIOS leaves on in its own (it gives the CPU all of the
+ * memory's time). GRE stops the synchronisation: the monitor sleeps. */
+static bool blanked(const Cirrus *s)
 {
-    return !(v->ar_index & 0x20) || (v->sr[SR_CLOCKING] & 0x20);
+    return !(s->vga.ar_index & 0x20) || (s->gr[GR_POWER] & 6);
 }
 
 static void draw_packed(Cirrus *s, const CirrusCursor *old, const CirrusCursor *now, bool moved)
@@ -265,7 +266,7 @@ void cirrus_draw(void *opaque, bool full)
     bool moved = memcmp(&old, &s->cursor, sizeof(old)) != 0;
     if (!cirrus_packed(s)) {
         draw_vga(s, &s->cursor, moved);
-    } else if (blanked(&s->vga)) {
+    } else if (blanked(s)) {
         vga_draw_blank(&s->vga);
         s->vga.redraw = s->vga.written = false;
     } else {

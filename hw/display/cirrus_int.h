@@ -38,6 +38,7 @@ enum { /* graphics controller */
        GR_OFFSET0 = 9,
        GR_OFFSET1 = 0x0a,
        GR_EXT = 0x0b,
+       GR_POWER = 0x0e,
        GR_BG1 = 0x10,
        GR_FG1 = 0x11,
        GR_WIDTH = 0x20,

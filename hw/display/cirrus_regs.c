@@ -193,6 +193,7 @@ static void write_gr(Cirrus *s, unsigned i, uint8_t val)
         cirrus_update(s);
         return;
     }
+    s->vga.redraw |= i == GR_POWER && s->gr[i] != val;
     s->gr[i] = val & gr_masks[i];
     if (i == GR_OFFSET0 || i == GR_OFFSET1 || i == GR_EXT) {
         cirrus_update(s);

@@ -240,6 +240,31 @@ static void test_modes(void)
     stop(&b);
 }
 
+/* What keeps the screen dark in packed modes, and what does not. */
+static void test_blank(void)
+{
+    Bench b;
+
+    start(&b);
+    set_mode(&b, &geometries[0], &depths[0]);
+    poke(&b, LFB, 0x21, 1);
+    seq(&b, 1, 0x21);
+    crtc(&b, 0x17, 0x03);
+    draw(&b);
+    g_assert_cmphex(pixel(&b, 0, 0), ==, color(0x21));
+    gfx(&b, 0x0e, 0x06);
+    draw(&b);
+    g_assert_cmphex(pixel(&b, 0, 0), ==, 0);
+    gfx(&b, 0x0e, 0x00);
+    draw(&b);
+    g_assert_cmphex(pixel(&b, 0, 0), ==, color(0x21));
+    inb(b.f, 0x3da);
+    outb(b.f, 0x3c0, 0x00);
+    draw(&b);
+    g_assert_cmphex(pixel(&b, 0, 0), ==, 0);
+    stop(&b);
+}
+
 /* Start address and offset of more bits, split screen, doubled lines, interlace. */
 static void test_scanout(void)
 {
@@ -582,6 +607,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cirrus/hidden-dac", test_hidden_dac);
     g_test_add_func("/cirrus/readback", test_readback);
     g_test_add_func("/cirrus/modes", test_modes);
+    g_test_add_func("/cirrus/blank", test_blank);
     g_test_add_func("/cirrus/scanout", test_scanout);
     g_test_add_func("/cirrus/cursor", test_cursor);
     g_test_add_func("/cirrus/unchanged", test_unchanged);
