@@ -275,8 +275,8 @@ static bool create_isa_devices(Machine *m, Pc *pc, GError **err)
         }
     }
     if (m->cfg.has_display) {
-        bool cirrus = m->cfg.vga && !strcmp(m->cfg.vga, "cirrus");
-        if (!(cirrus ? cirrus_new : vga_new_pci)(i440fx_bus(pc->host), PCI_DEVFN(2, 0), err)) {
+        bool std = m->cfg.vga && !strcmp(m->cfg.vga, "std");
+        if (!(std ? vga_new_pci : cirrus_new)(i440fx_bus(pc->host), PCI_DEVFN(2, 0), err)) {
             return false;
         }
     }
