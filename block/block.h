@@ -2,10 +2,11 @@
  * Disk images as devices see them: a flat range of bytes with asynchronous requests.
  *
  * Requests are made under the machine lock and run on worker threads, in no order among each
- * other; the completion callback runs in the main loop (or in block_drain()) under the machine
- * lock. The caller keeps the memory that @iov points at until then. What a completed write wrote
- * is safe on the medium after a flush that was requested later has completed; with
- * cache=writethrough and directsync it is safe as soon as it has completed.
+ * other; the completion callback runs later on some thread (or in block_drain()) under the machine
+ * lock, and may make requests but not close the device. The caller keeps the memory that @iov
+ * points at until then. What a completed write wrote is safe on the medium after a flush that was
+ * requested later has completed; with cache=writethrough and directsync it is safe as soon as it
+ * has completed.
  *
  * Failed requests: rerror= and werror= are obeyed here. A request that stops the machine stays in
  * flight (its callback does not run) and is made again when the machine goes on, so a device

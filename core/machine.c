@@ -48,6 +48,13 @@ void machine_lock(void)
     lock_held = true;
 }
 
+bool machine_trylock(void)
+{
+    g_assert(!lock_held);
+    lock_held = g_mutex_trylock(&lock);
+    return lock_held;
+}
+
 void machine_unlock(void)
 {
     g_assert(lock_held);

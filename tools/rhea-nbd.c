@@ -406,6 +406,7 @@ int main(int argc, char **argv)
     g_autoptr(GError) err = NULL;
     Args a;
 
+    g_set_prgname("rhea-nbd");
     signal(SIGPIPE, SIG_IGN);
     bool ok = parse_args(&a, argc, argv, &err) &&
               (a.detach ? detach_kernel(a.detach, &err) : serve(&a, &err));
