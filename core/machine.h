@@ -141,7 +141,7 @@ struct Machine {
 /* One lock for devices and machine state. Not recursive. Order: machine lock before any other. */
 void machine_lock(void);
 void machine_unlock(void);
-bool machine_trylock(void); /* false: somebody has it */
+bool machine_trylock(void);   /* false: somebody has it */
 bool machine_lock_held(void); /* by this thread */
 
 /* Empty memory and I/O spaces, clocks (the virtual one stopped), state RUN_PRELAUNCH. Both
