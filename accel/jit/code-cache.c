@@ -687,9 +687,9 @@ dispatch:
 void jit_jump_cache_put(JitCpu *j, uint64_t pc, JitBlock *b)
 {
     JitJumpEntry *e = &jit_jump_cache(j->cpu)[jit_jump_index(pc)];
-    int64_t top = (int64_t)pc >> 47;
+    int64_t top = (int64_t)pc >> 48;
 
-    /* Only canonical addresses: the tag's upper bits hold the context. */
+    /* Only addresses of 48 bits, sign-extended: the tag's upper bits hold the context. */
     if (!b->one_shot && !b->is_break && b->host_size && !b->dead && (top == 0 || top == -1)) {
         if (!j->got_global) {
             if (j->n_jc_local == JIT_JC_LOCAL) {

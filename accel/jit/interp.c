@@ -120,6 +120,7 @@ static void vset(JitCpu *j, IrVal d, const void *val)
     }
 }
 
+/* For conditions; packed_of(): the packed form. */
 static uint32_t flags_of(JitCpu *j, unsigned n)
 {
     const IrFlags *f = &j->interp->code->flags[n];
@@ -131,6 +132,11 @@ static uint32_t flags_of(JitCpu *j, unsigned n)
                          f->c ? get(j, f->c) : 0);
 }
 
+static uint32_t packed_of(JitCpu *j, unsigned n)
+{
+    return flags_of(j, n) ^ (j->interp->code->flags[n].cinv ? IRF_C : 0);
+}
+
 void jit_interp_restore(JitCpu *j)
 {
     const IrInsn *in = j->interp->insn;
@@ -139,7 +145,7 @@ void jit_interp_restore(JitCpu *j)
         memcpy(env(j) + j->t->pc_off, &j->interp->pc0, 8);
         return;
     }
-    *(uint32_t *)(env(j) + j->t->globals[j->t->flags_global].off) = flags_of(j, in->extra);
+    *(uint32_t *)(env(j) + j->t->globals[j->t->flags_global].off) = packed_of(j, in->extra);
     memcpy(env(j) + j->t->pc_off, &in->imm, 8);
 }
 
@@ -282,7 +288,7 @@ static void run_simple(JitCpu *j, const IrInsn *in)
         set(j, in->d, ir_mask(t, get(j, cond ? in->c : in->e)));
         break;
     case IR_FLAGS:
-        set(j, in->d, flags_of(j, in->extra));
+        set(j, in->d, packed_of(j, in->extra));
         break;
     case IR_SETFLAG:
         set(j, in->d, ir_eval_flagcond(in->cc, flags_of(j, in->extra)));
@@ -351,9 +357,9 @@ unsigned jit_interp(JitCpu *j, const IrCode *c, uint64_t pc0)
         case IR_LABEL:
             continue;
         case IR_BREXIT: {
-            uint32_t packed = flags_of(j, in->extra);
+            uint32_t packed = packed_of(j, in->extra);
 
-            if (ir_eval_flagcond(in->cc, packed)) {
+            if (ir_eval_flagcond(in->cc, flags_of(j, in->extra))) {
                 memcpy(env(j) + j->t->globals[j->t->flags_global].off, &packed, 4);
                 set_pc(j, in->imm);
                 return JIT_EXIT_LOOKUP;

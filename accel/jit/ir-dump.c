@@ -55,6 +55,9 @@ static void dump_flags(GString *s, const IrBlock *b, unsigned n)
                 dump_val(s, b, v[i]);
             }
         }
+        if (f->cinv) {
+            g_string_append(s, " cinv");
+        }
     }
     g_string_append_c(s, '}');
 }
@@ -232,6 +235,9 @@ static void check_flags(Verify *v, const IrFlags *f)
     }
     check_use(v, f->a, f->kind == IRF_VALUE ? IR_I32 : t);
     if (f->kind == IRF_VALUE) {
+        if (f->cinv) {
+            complain(v, "cinv on a packed value");
+        }
         return;
     }
     if (f->size != 1 && f->size != 2 && f->size != 4 && f->size != 8) {

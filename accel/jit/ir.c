@@ -93,7 +93,7 @@ static unsigned add_flags(IrBlock *b, const IrFlags *f)
         const IrFlags *last = &b->flags[b->n_flags - 1];
 
         if (last->kind == n.kind && last->size == n.size && last->a == n.a && last->b == n.b &&
-            last->c == n.c) {
+            last->c == n.c && last->cinv == n.cinv) {
             return b->n_flags - 1;
         }
     }

@@ -88,6 +88,9 @@ typedef struct IrFlags {
     uint8_t kind; /* IrFlagKind */
     uint8_t size;
     IrVal a, b, c;
+    /* The packed form has C complemented: for guests whose carry means the opposite after this
+     * operation. Conditions look at the flags before that. Not for PACKED and VALUE. */
+    bool cinv;
 } IrFlags;
 
 /* Condition codes on flags: the sixteen of x86, in its numbering (bit 0 negates). */

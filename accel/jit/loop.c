@@ -300,7 +300,8 @@ void jit_restore(JitCpu *j)
         for (unsigned i = 0; i < f->n_locs; i++) {
             v[i] = loc_value(j, &jit_locs(b)[f->locs + i]);
         }
-        packed = ir_eval_flags(f->kind, f->size, v[0], v[1], v[2]);
+        packed = ir_eval_flags(f->kind & ~JIT_FAULT_CINV, f->size, v[0], v[1], v[2]) ^
+                 (f->kind & JIT_FAULT_CINV ? IRF_C : 0);
         memcpy((char *)j->cpu + j->t->globals[j->t->flags_global].off, &packed, 4);
     }
     set_pc(j, b->pc + f->pc_delta);

@@ -410,6 +410,19 @@ unsigned hf_compare(JitGen *g, IrCond cc, IrType t, IrVal a, IrVal b)
     return host_cc(cc);
 }
 
+/* ax := the host's flags; @cinv: with C complemented (the host's stay as they are). */
+static void lahf(JitGen *g, bool cinv)
+{
+    if (cinv) {
+        a8(&g->a, 0xf5); /* cmc */
+    }
+    a8(&g->a, 0x9f);
+    x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
+    if (cinv) {
+        a8(&g->a, 0xf5);
+    }
+}
+
 void hf_pack(JitGen *g, const IrFlags *f)
 {
     if (f->kind == IRF_PACKED || f->kind == IRF_VALUE) {
@@ -422,8 +435,7 @@ void hf_pack(JitGen *g, const IrFlags *f)
         if (!hf_match(g, f, JIT_FLAGS_ALL)) {
             recreate(g, f);
         }
-        a8(&g->a, 0x9f);                      /* lahf */
-        x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
+        lahf(g, f->cinv);
     }
 }
 
@@ -453,7 +465,7 @@ void hf_source(JitGen *g, const IrFlags *f, FlagSrc *src)
     typeof(g->hf) hf = g->hf;
 
     hf_hold(g);
-    *src = (FlagSrc){.kind = f->kind, .size = f->size};
+    *src = (FlagSrc){.kind = f->kind, .size = f->size, .cinv = f->cinv};
     src->a = flag_opd(g, f->a, f->kind == IRF_VALUE ? 2 : f->size);
     src->b = flag_opd(g, f->b, f->size);
     src->c = flag_opd(g, f->c, 2);
@@ -552,6 +564,5 @@ void hf_pack_source(JitGen *g, const FlagSrc *s, bool ready)
             break;
         }
     }
-    a8(&g->a, 0x9f);                      /* lahf */
-    x_rr(&g->a, X0F | 0x90 | XB, 0, RAX); /* seto al */
+    lahf(g, s->cinv);
 }

@@ -81,6 +81,7 @@ typedef struct FlagOpd {
 } FlagOpd;
 typedef struct FlagSrc {
     uint8_t kind, size;
+    bool cinv;
     FlagOpd a, b, c;
 } FlagSrc;
 

@@ -27,7 +27,7 @@ uint32_t emit_fault(JitGen *g, bool host_fp)
     if (g->insn) {
         fl = &g->b->flags[g->insn->extra];
         f->pc_delta = g->insn->imm - g->b->pc;
-        f->kind = fl->kind;
+        f->kind = fl->kind | (fl->cinv ? JIT_FAULT_CINV : 0);
         f->size = fl->size;
         switch (fl->kind) {
         case IRF_PACKED:
