@@ -1,11 +1,13 @@
 /* All targets: see targets.h. */
 #include "target/targets.h"
+#include "target/arm64/arm64.h"
 #include "target/x86/x86.h"
 #include <string.h>
 
 const Target *const all_targets[] = {
     &x86_64_target,
     &i386_target,
+    &arm64_target,
     NULL,
 };
 

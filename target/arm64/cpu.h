@@ -186,7 +186,7 @@ typedef struct Arm64Cpu {
     uint64_t rndr_seed;
     Arm64Timer timer[ARM64_TIMERS];
     /* power */
-    bool powered_off, start_on;
+    bool powered_off, start_on, boot_on;
     uint8_t start_el;
     uint64_t start_pc, start_x0;
     uint64_t on_pc, on_x0; /* of a CPU_ON on its way */

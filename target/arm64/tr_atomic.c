@@ -10,7 +10,7 @@
 
 static unsigned aligned(const Tr *t, unsigned log2)
 {
-    return tr_memop(t, log2) | IRM_ALIGN;
+    return ta_memop(t, log2) | IRM_ALIGN;
 }
 
 static size_t ex(unsigned n)
@@ -24,8 +24,8 @@ static void ldx(Tr *t, unsigned log2, IrVal addr)
 
     ir_ste(t->b, IR_I64, IRM_64, ex(0), v);
     ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, ex_addr), addr);
-    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), tr_i32(t, 1 << log2));
-    tr_set_x(t, true, rd_(t), v);
+    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 1 << log2));
+    ta_set_x(t, true, rd_(t), v);
 }
 
 /* Two words are one double word; two double words are read at once, as a vector. */
@@ -38,7 +38,7 @@ static void ldxp(Tr *t, unsigned log2, IrVal addr)
 
         ir_ste(t->b, IR_I64, IRM_64, ex(0), v);
         lo = ir_ext32u(t->b, v);
-        hi = ir_shr(t->b, IR_I64, v, tr_i64(t, 32));
+        hi = ir_shr(t->b, IR_I64, v, ta_i64(t, 32));
         if (t->mode & M_BE) {
             IrVal x = lo;
 
@@ -57,9 +57,9 @@ static void ldxp(Tr *t, unsigned log2, IrVal addr)
         }
     }
     ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, ex_addr), addr);
-    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), tr_i32(t, 2 << log2));
-    tr_set_x(t, true, rd_(t), lo);
-    tr_set_x(t, true, ra_(t), hi);
+    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 2 << log2));
+    ta_set_x(t, true, rd_(t), lo);
+    ta_set_x(t, true, ra_(t), hi);
 }
 
 /* Status 1 unless the monitor is set for this address and size, and memory is unchanged. */
@@ -68,33 +68,33 @@ static void stx(Tr *t, unsigned log2, bool two, IrVal addr)
     IrVal status = ir_local(t->b, IR_I64), where = ir_local(t->b, IR_I64), v, old, expect;
     unsigned done, size = two ? 2u << log2 : 1u << log2;
 
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     ir_mov(t->b, IR_I64, where, addr);
     done = ir_label(t->b);
-    ir_mov(t->b, IR_I64, status, tr_i64(t, 1));
+    ir_mov(t->b, IR_I64, status, ta_i64(t, 1));
     ir_brcond(t->b, IR_I64, IRC_NE, ir_lde(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, ex_addr)),
               where, done);
     ir_brcond(t->b, IR_I32, IRC_NE, ir_lde(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size)),
-              tr_i32(t, size), done);
+              ta_i32(t, size), done);
     if (two && log2 == 3) {
-        IrVal lo = tr_x(t, rd_(t)), hi = tr_x(t, ra_(t));
+        IrVal lo = ta_x(t, rd_(t)), hi = ta_x(t, ra_(t));
 
         if (t->mode & M_BE) {
             lo = ir_bswap(t->b, IR_I64, lo);
             hi = ir_bswap(t->b, IR_I64, hi);
         }
         ir_mov(t->b, IR_I64, status,
-               ir_call4(t->b, &a64_hd_stxp, where, lo, hi, tr_i64(t, tr_mmu(t))));
+               ir_call4(t->b, &a64_hd_stxp, where, lo, hi, ta_i64(t, ta_mmu(t))));
     } else {
         expect = ir_lde(t->b, IR_I64, IRM_64, ex(0));
         if (two) {
             bool be = t->mode & M_BE;
-            IrVal lo = tr_x(t, be ? ra_(t) : rd_(t)), hi = tr_x(t, be ? rd_(t) : ra_(t));
+            IrVal lo = ta_x(t, be ? ra_(t) : rd_(t)), hi = ta_x(t, be ? rd_(t) : ra_(t));
 
             v = ir_deposit(t->b, IR_I64, lo, hi, 32, 32);
             log2 = 3;
         } else {
-            v = tr_x(t, rd_(t));
+            v = ta_x(t, rd_(t));
         }
         old = ir_qatomic(t->b, log2 == 3 ? IR_I64 : IR_I32, IRA_CMPXCHG, aligned(t, log2), where, v,
                          expect);
@@ -103,16 +103,16 @@ static void stx(Tr *t, unsigned log2, bool two, IrVal addr)
                          : ir_ext32u(t->b, ir_setcond(t->b, IR_I32, IRC_NE, old, expect)));
     }
     ir_place(t->b, done);
-    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), tr_i32(t, 0));
-    tr_set_x(t, true, rm_(t), status);
+    ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 0));
+    ta_set_x(t, true, rm_(t), status);
 }
 
 static void cas(Tr *t, unsigned log2, IrVal addr)
 {
     IrVal old = ir_qatomic(t->b, log2 == 3 ? IR_I64 : IR_I32, IRA_CMPXCHG, aligned(t, log2), addr,
-                           tr_x(t, rd_(t)), tr_x(t, rm_(t)));
+                           ta_x(t, rd_(t)), ta_x(t, rm_(t)));
 
-    tr_set_x(t, log2 == 3, rm_(t), old);
+    ta_set_x(t, log2 == 3, rm_(t), old);
 }
 
 static bool casp(Tr *t, IrVal addr)
@@ -124,24 +124,24 @@ static bool casp(Tr *t, IrVal addr)
         return false;
     }
     if (wide) {
-        ir_call4(t->b, &a64_hd_casp, addr, tr_i64(t, rs), tr_i64(t, rt),
-                 tr_i64(t, tr_mmu(t) | (be ? 1 << 8 : 0)));
+        ir_call4(t->b, &a64_hd_casp, addr, ta_i64(t, rs), ta_i64(t, rt),
+                 ta_i64(t, ta_mmu(t) | (be ? 1 << 8 : 0)));
         return true;
     }
-    IrVal want = ir_deposit(t->b, IR_I64, tr_x(t, rs + be), tr_x(t, (rs + 1 - be)), 32, 32);
-    IrVal now = ir_deposit(t->b, IR_I64, tr_x(t, rt + be), tr_x(t, (rt + 1 - be)), 32, 32);
+    IrVal want = ir_deposit(t->b, IR_I64, ta_x(t, rs + be), ta_x(t, (rs + 1 - be)), 32, 32);
+    IrVal now = ir_deposit(t->b, IR_I64, ta_x(t, rt + be), ta_x(t, (rt + 1 - be)), 32, 32);
     IrVal old = ir_qatomic(t->b, IR_I64, IRA_CMPXCHG, aligned(t, 3), addr, now, want);
 
-    tr_set_x(t, true, rs + be, ir_ext32u(t->b, old));
-    tr_set_x(t, true, rs + 1 - be, ir_shr(t->b, IR_I64, old, tr_i64(t, 32)));
+    ta_set_x(t, true, rs + be, ir_ext32u(t->b, old));
+    ta_set_x(t, true, rs + 1 - be, ir_shr(t->b, IR_I64, old, ta_i64(t, 32)));
     return true;
 }
 
-bool tr_exclusive(Tr *t)
+bool ta_exclusive(Tr *t)
 {
     unsigned log2 = bits(t, 31, 30);
     bool o2 = bit(t, 23), load = bit(t, 22), o1 = bit(t, 21), o0 = bit(t, 15);
-    IrVal addr = tr_xsp(t, rn_(t));
+    IrVal addr = ta_xsp(t, rn_(t));
     bool lse = id_field(t->c->isar0, 20) >= 2;
 
     if (!o2 && o1) {
@@ -171,9 +171,9 @@ bool tr_exclusive(Tr *t)
         return true;
     }
     if (load) { /* LDAR, LDLAR */
-        tr_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
     } else { /* STLR, STLLR */
-        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, tr_x(t, rd_(t)));
+        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, rd_(t)));
         ir_fence(t->b);
     }
     (void)o0;
@@ -188,12 +188,12 @@ static void minmax(Tr *t, unsigned log2, unsigned op, IrVal addr)
     IrVal where = ir_local(t->b, IR_I64), old = ir_local(t->b, IR_I64), seen, a, v, r;
     unsigned done;
 
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     done = ir_label(t->b);
     ir_mov(t->b, IR_I64, where, addr);
     ir_mov(t->b, IR_I64, old, ir_qld(t->b, IR_I64, aligned(t, log2) | IRM_RMW, where));
     a = old;
-    v = tr_x(t, rm_(t));
+    v = ta_x(t, rm_(t));
     if (log2 < 2) {
         a = ir_extract(t->b, IR_I32, a, 0, 8 << log2, op < 2);
         v = ir_extract(t->b, IR_I32, v, 0, 8 << log2, op < 2);
@@ -205,19 +205,19 @@ static void minmax(Tr *t, unsigned log2, unsigned op, IrVal addr)
     }
     ir_brcond(t->b, IR_I64, IRC_EQ, seen, old, done);
     if (t->single) {
-        ir_exit(t->b, tr_i64(t, t->pc));
+        ir_exit(t->b, ta_i64(t, t->pc));
     } else {
         ir_jmp(t->b, t->pc);
     }
     ir_place(t->b, done);
-    tr_set_x(t, true, rd_(t), old);
+    ta_set_x(t, true, rd_(t), old);
 }
 
-bool tr_lse(Tr *t)
+bool ta_lse(Tr *t)
 {
     unsigned log2 = bits(t, 31, 30), opc = bits(t, 14, 12);
     IrType ty = log2 == 3 ? IR_I64 : IR_I32;
-    IrVal addr = tr_xsp(t, rn_(t)), v = tr_x(t, rm_(t)), old;
+    IrVal addr = ta_xsp(t, rn_(t)), v = ta_x(t, rm_(t)), old;
     IrAtomic op;
 
     if (bit(t, 15)) {
@@ -225,7 +225,7 @@ bool tr_lse(Tr *t)
             if (!id_field(t->c->isar1, 20)) {
                 return false;
             }
-            tr_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+            ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
             return true;
         }
         if (opc) {
@@ -250,29 +250,29 @@ bool tr_lse(Tr *t)
         return false;
     }
     old = ir_qatomic(t->b, ty, op, aligned(t, log2), addr, v, 0);
-    tr_set_x(t, log2 == 3, rd_(t), old);
+    ta_set_x(t, log2 == 3, rd_(t), old);
     return true;
 }
 
 /* LDAPUR, STLUR… */
-bool tr_rcpc(Tr *t)
+bool ta_rcpc(Tr *t)
 {
     unsigned log2 = bits(t, 31, 30), opc = bits(t, 23, 22);
-    IrVal addr = tr_add_imm(t, tr_xsp(t, rn_(t)), sbits(t, 20, 12));
+    IrVal addr = ta_add_imm(t, ta_xsp(t, rn_(t)), sbits(t, 20, 12));
 
     if (id_field(t->c->isar1, 20) < 2 || (opc == 2 && log2 == 3) || (opc == 3 && log2 >= 2)) {
         return false;
     }
     switch (opc) {
     case 0:
-        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, tr_x(t, rd_(t)));
+        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, rd_(t)));
         ir_fence(t->b);
         return true;
     case 1:
-        tr_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
         return true;
     default:
-        tr_set_x(t, opc == 2, rd_(t),
+        ta_set_x(t, opc == 2, rd_(t),
                  ir_qld(t->b, opc == 2 ? IR_I64 : IR_I32, aligned(t, log2) | IRM_SIGN, addr));
         return true;
     }

@@ -2,6 +2,7 @@
  * A64 branches, exception generation, system instructions: translation. DDI 0487 section C4.1.87.
  */
 #include "accel/jit/ir-vec.h"
+#include "core/machine.h"
 #include "target/arm64/helpers.h"
 #include "target/arm64/translate.h"
 
@@ -9,9 +10,9 @@ enum { MAX_SIDE_EXITS = 3 };
 
 static void two_ways(Tr *t, unsigned label, uint64_t target)
 {
-    tr_goto(t, t->pc + 4);
+    ta_goto(t, t->pc + 4);
     ir_place(t->b, label);
-    tr_goto(t, target);
+    ta_goto(t, target);
 }
 
 static bool b_cond(Tr *t)
@@ -25,19 +26,19 @@ static bool b_cond(Tr *t)
         return false;
     }
     if (cond >= 14) {
-        tr_goto(t, target);
+        ta_goto(t, target);
         return true;
     }
-    cc = tr_cond(t, cond);
+    cc = ta_cond(t, cond);
     if (!t->single) {
         ir_brexit(t->b, cc, &t->flags, target);
         if (++t->side_exits >= MAX_SIDE_EXITS || target == t->b->pc) {
-            tr_goto(t, t->pc + 4);
+            ta_goto(t, t->pc + 4);
         }
         return true;
     }
     f = t->flags;
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     taken = ir_label(t->b);
     ir_brflag(t->b, cc, &f, taken);
     two_ways(t, taken, target);
@@ -49,9 +50,9 @@ static bool cbz(Tr *t)
     bool sf = bit(t, 31);
     unsigned taken;
 
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     taken = ir_label(t->b);
-    ir_brcond(t->b, ty_(sf), bit(t, 24) ? IRC_NE : IRC_EQ, tr_x(t, rd_(t)), tr_imm(t, sf, 0),
+    ir_brcond(t->b, ty_(sf), bit(t, 24) ? IRC_NE : IRC_EQ, ta_x(t, rd_(t)), ta_imm(t, sf, 0),
               taken);
     two_ways(t, taken, t->pc + (sbits(t, 23, 5) << 2));
     return true;
@@ -61,14 +62,14 @@ static bool tbz(Tr *t)
 {
     unsigned n = bit(t, 31) << 5 | bits(t, 23, 19), taken;
 
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     taken = ir_label(t->b);
     if (n < 32) {
-        ir_brcond(t->b, IR_I32, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, tr_x(t, rd_(t)),
-                  tr_i32(t, 1u << n), taken);
+        ir_brcond(t->b, IR_I32, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, rd_(t)),
+                  ta_i32(t, 1u << n), taken);
     } else {
-        ir_brcond(t->b, IR_I64, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, tr_x(t, rd_(t)),
-                  tr_i64(t, 1ull << n), taken);
+        ir_brcond(t->b, IR_I64, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, rd_(t)),
+                  ta_i64(t, 1ull << n), taken);
     }
     two_ways(t, taken, t->pc + (sbits(t, 18, 5) << 2));
     return true;
@@ -77,9 +78,9 @@ static bool tbz(Tr *t)
 static bool b_imm(Tr *t)
 {
     if (bit(t, 31)) {
-        tr_set_x(t, true, 30, tr_i64(t, t->pc + 4));
+        ta_set_x(t, true, 30, ta_i64(t, t->pc + 4));
     }
-    tr_goto(t, t->pc + (sbits(t, 25, 0) << 2));
+    ta_goto(t, t->pc + (sbits(t, 25, 0) << 2));
     return true;
 }
 
@@ -100,15 +101,15 @@ static bool b_reg(Tr *t)
         bool pac = op3 & 2;
 
         if (rn_(t) != 31 || (pac ? op4 != 31 || !has_pauth(t) : op4 || op3) || op3 > 3 ||
-            tr_el(t) == 0 || op3 == 1) {
+            ta_el(t) == 0 || op3 == 1) {
             return false;
         }
-        tr_pack_flags(t);
+        ta_pack_flags(t);
         if (pac) {
-            IrVal lr = ir_lde(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, elr) + tr_el(t) * 8);
+            IrVal lr = ir_lde(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, elr) + ta_el(t) * 8);
 
-            lr = ir_call3(t->b, &a64_hd_pac, lr, ir_global(AG_SP), tr_i64(t, (op3 & 1) << 2 | 1));
-            ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, elr) + tr_el(t) * 8, lr);
+            lr = ir_call3(t->b, &a64_hd_pac, lr, ir_global(AG_SP), ta_i64(t, (op3 & 1) << 2 | 1));
+            ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, elr) + ta_el(t) * 8, lr);
         }
         ir_exit(t->b, ir_call0(t->b, &a64_hd_eret));
         t->ended = true;
@@ -118,7 +119,7 @@ static bool b_reg(Tr *t)
         if (opc > 2 || op4) {
             return false;
         }
-        target = tr_x(t, rn_(t));
+        target = ta_x(t, rn_(t));
     } else if ((op3 == 2 || op3 == 3) && has_pauth(t)) {
         IrVal mod;
 
@@ -126,7 +127,7 @@ static bool b_reg(Tr *t)
             if (opc > 9) {
                 return false;
             }
-            mod = tr_xsp(t, op4);
+            mod = ta_xsp(t, op4);
         } else if (opc == 2) {
             if (op4 != 31 || rn_(t) != 31) {
                 return false;
@@ -136,19 +137,19 @@ static bool b_reg(Tr *t)
             if (opc > 2 || op4 != 31) {
                 return false;
             }
-            mod = tr_i64(t, 0);
+            mod = ta_i64(t, 0);
         }
-        target = ir_call3(t->b, &a64_hd_pac, tr_x(t, opc == 2 ? 30 : rn_(t)), mod,
-                          tr_i64(t, (op3 & 1) << 2 | 1));
+        target = ir_call3(t->b, &a64_hd_pac, ta_x(t, opc == 2 ? 30 : rn_(t)), mod,
+                          ta_i64(t, (op3 & 1) << 2 | 1));
         opc &= 3;
     } else {
         return false;
     }
     if (opc == 1) {
-        target = tr_stable(t, IR_I64, target);
-        tr_set_x(t, true, 30, tr_i64(t, t->pc + 4));
+        target = ta_stable(t, IR_I64, target);
+        ta_set_x(t, true, 30, ta_i64(t, t->pc + 4));
     }
-    tr_goto_ind(t, target, opc == 0 ? IRJ_JUMP : opc == 1 ? IRJ_CALL : IRJ_RET);
+    ta_goto_ind(t, target, opc == 0 ? IRJ_JUMP : opc == 1 ? IRJ_CALL : IRJ_RET);
     return true;
 }
 
@@ -164,15 +165,15 @@ static bool exception(Tr *t)
     if (opc == 0 && ll) {
         static const uint8_t ec[] = {0, EC_SVC, EC_HVC, EC_SMC};
 
-        if (ll > 1 && tr_el(t) == 0) {
+        if (ll > 1 && ta_el(t) == 0) {
             return false;
         }
-        ir_call2(t->b, &a64_hd_raise_next, tr_i64(t, esr_make(ec[ll], imm)), tr_i64(t, ll - 1));
+        ir_call2(t->b, &a64_hd_raise_next, ta_i64(t, esr_make(ec[ll], imm)), ta_i64(t, ll - 1));
         t->ended = true;
         return true;
     }
     if (opc == 1 && ll == 0) {
-        ir_call1(t->b, &a64_hd_raise_brk, tr_i64(t, imm));
+        ir_call1(t->b, &a64_hd_raise_brk, ta_i64(t, imm));
         t->ended = true;
         return true;
     }
@@ -184,7 +185,7 @@ static bool exception(Tr *t)
 static void pac_hint(Tr *t, unsigned rd, IrVal mod, unsigned key, unsigned op)
 {
     if (has_pauth(t)) {
-        tr_set_x(t, true, rd, ir_call3(t->b, &a64_hd_pac, tr_x(t, rd), mod, tr_i64(t, key << 2 | op)));
+        ta_set_x(t, true, rd, ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, key << 2 | op)));
     }
 }
 
@@ -195,24 +196,24 @@ static void hint(Tr *t)
     switch (n) {
     case 2:   /* WFE */
     case 3:   /* WFI */
-        tr_pack_flags(t);
-        ir_call2(t->b, &a64_hd_wfx, tr_i64(t, n == 2), tr_i64(t, t->pc + 4));
-        tr_end_exit(t);
+        ta_pack_flags(t);
+        ir_call2(t->b, &a64_hd_wfx, ta_i64(t, n == 2), ta_i64(t, t->pc + 4));
+        ta_end_exit(t);
         break;
     case 4:
     case 5:
         ir_call0(t->b, &a64_hd_sev);
         break;
     case 7: /* XPACLRI */
-        pac_hint(t, 30, tr_i64(t, 0), 0, 2);
+        pac_hint(t, 30, ta_i64(t, 0), 0, 2);
         break;
     case 8:  /* PACIA1716 */
     case 10: /* PACIB1716 */
-        pac_hint(t, 17, tr_x(t, 16), n == 10, 0);
+        pac_hint(t, 17, ta_x(t, 16), n == 10, 0);
         break;
     case 12:
     case 14:
-        pac_hint(t, 17, tr_x(t, 16), n == 14, 1);
+        pac_hint(t, 17, ta_x(t, 16), n == 14, 1);
         break;
     case 24: /* PACIAZ, PACIASP, PACIBZ, PACIBSP */
     case 25:
@@ -222,7 +223,7 @@ static void hint(Tr *t)
     case 29:
     case 30:
     case 31:
-        pac_hint(t, 30, n & 1 ? ir_global(AG_SP) : tr_i64(t, 0), n >> 1 & 1, n >> 2 & 1);
+        pac_hint(t, 30, n & 1 ? ir_global(AG_SP) : ta_i64(t, 0), n >> 1 & 1, n >> 2 & 1);
         break;
     default:
         break;
@@ -235,12 +236,12 @@ static bool barrier(Tr *t)
 
     switch (op2) {
     case 2: /* CLREX */
-        ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), tr_i32(t, 0));
+        ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 0));
         return true;
     case 4: /* DSB */
         ir_fence(t->b);
-        if (t->c->vcpu.machine && t->c->vcpu.machine->n_vcpus > 1 && tr_el(t)) {
-            tr_pack_flags(t);
+        if (t->c->vcpu.machine && t->c->vcpu.machine->n_vcpus > 1 && ta_el(t)) {
+            ta_pack_flags(t);
             ir_call0(t->b, &a64_hd_dsb);
         }
         return true;
@@ -250,7 +251,7 @@ static bool barrier(Tr *t)
         }
         return true;
     case 6: /* ISB */
-        tr_end_exit(t);
+        ta_end_exit(t);
         return true;
     case 7: /* SB */
         return id_field(t->c->isar1, 36);
@@ -268,14 +269,14 @@ static bool flag_manip(Tr *t, unsigned op2)
     if (level < (op2 ? 2 : 1)) {
         return false;
     }
-    p = tr_packed(t);
+    p = ta_packed(t);
     if (op2 == 0) {
-        p = ir_xor(t->b, IR_I32, p, tr_i32(t, IRF_C));
+        p = ir_xor(t->b, IR_I32, p, ta_i32(t, IRF_C));
     } else {
         /* p: borrow = !C */
         IrVal z = ir_extract(t->b, IR_I32, p, 14, 1, false);
         IrVal b = ir_extract(t->b, IR_I32, p, 8, 1, false);
-        IrVal v = ir_extract(t->b, IR_I32, p, 0, 1, false), n, one = tr_i32(t, 1), nb;
+        IrVal v = ir_extract(t->b, IR_I32, p, 0, 1, false), n, one = ta_i32(t, 1), nb;
 
         if (op2 == 1) { /* XAFLAG: N = !C & !Z, Z = Z & C, C = C | Z, V = !C & Z */
             IrVal nz = ir_xor(t->b, IR_I32, z, one), cc = ir_xor(t->b, IR_I32, b, one);
@@ -285,24 +286,24 @@ static bool flag_manip(Tr *t, unsigned op2)
             nb = ir_and(t->b, IR_I32, b, nz);
             z = ir_and(t->b, IR_I32, z, cc);
         } else { /* AXFLAG: N = 0, Z = Z | V, C = C & !V, V = 0 */
-            n = tr_i32(t, 0);
+            n = ta_i32(t, 0);
             z = ir_or(t->b, IR_I32, z, v);
             nb = ir_or(t->b, IR_I32, b, v);
-            v = tr_i32(t, 0);
+            v = ta_i32(t, 0);
         }
-        p = ir_deposit(t->b, IR_I32, tr_i32(t, 0), n, 15, 1);
+        p = ir_deposit(t->b, IR_I32, ta_i32(t, 0), n, 15, 1);
         p = ir_deposit(t->b, IR_I32, p, z, 14, 1);
         p = ir_deposit(t->b, IR_I32, p, nb, 8, 1);
         p = ir_deposit(t->b, IR_I32, p, v, 0, 1);
     }
-    tr_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
+    ta_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
     return true;
 }
 
 static bool pstate_imm(Tr *t)
 {
     unsigned op1 = bits(t, 18, 16), op2 = bits(t, 7, 5), imm = bits(t, 11, 8), key = op1 << 3 | op2;
-    bool el0 = tr_el(t) == 0;
+    bool el0 = ta_el(t) == 0;
 
     if (rd_(t) != 31) {
         return false;
@@ -342,9 +343,9 @@ static bool pstate_imm(Tr *t)
             IrVal d = ir_lde(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, daif));
 
             ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, daif),
-                   ir_or(t->b, IR_I32, d, tr_i32(t, imm << 6)));
+                   ir_or(t->b, IR_I32, d, ta_i32(t, imm << 6)));
             if (imm & 8) {
-                tr_end_exit(t);
+                ta_end_exit(t);
             }
             return true;
         }
@@ -354,9 +355,9 @@ static bool pstate_imm(Tr *t)
     default:
         return false;
     }
-    tr_pack_flags(t);
-    ir_call2(t->b, &a64_hd_msr_imm, tr_i64(t, key), tr_i64(t, imm));
-    tr_end_exit(t);
+    ta_pack_flags(t);
+    ir_call2(t->b, &a64_hd_msr_imm, ta_i64(t, key), ta_i64(t, imm));
+    ta_end_exit(t);
     return true;
 }
 
@@ -373,41 +374,41 @@ static bool sysreg(Tr *t)
         IrVal p, v;
 
         if (read) {
-            v = tr_i64(t, 0);
-            p = ir_ext32u(t->b, ir_xor(t->b, IR_I32, tr_packed(t), tr_i32(t, IRF_C)));
+            v = ta_i64(t, 0);
+            p = ir_ext32u(t->b, ir_xor(t->b, IR_I32, ta_packed(t), ta_i32(t, IRF_C)));
             for (unsigned i = 0; i < 4; i++) {
                 v = ir_deposit(t->b, IR_I64, v, ir_extract(t->b, IR_I64, p, to[i], 1, false),
                                28 + i, 1);
             }
-            tr_set_x(t, true, rt, v);
+            ta_set_x(t, true, rt, v);
         } else {
-            v = ir_xor(t->b, IR_I64, tr_x(t, rt), tr_i64(t, PS_C));
-            p = tr_i32(t, 0);
+            v = ir_xor(t->b, IR_I64, ta_x(t, rt), ta_i64(t, PS_C));
+            p = ta_i32(t, 0);
             for (unsigned i = 0; i < 4; i++) {
                 p = ir_deposit(t->b, IR_I32, p, ir_extract(t->b, IR_I64, v, 28 + i, 1, false),
                                to[i], 1);
             }
-            tr_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
+            ta_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
         }
         return true;
     }
-    off = a64_sysreg_plain(t->c, reg, !read, tr_el(t));
+    off = a64_sysreg_plain(t->c, reg, !read, ta_el(t));
     if (off >= 0) {
         if (read) {
-            tr_set_x(t, true, rt, ir_lde(t->b, IR_I64, IRM_64, off));
+            ta_set_x(t, true, rt, ir_lde(t->b, IR_I64, IRM_64, off));
         } else {
-            ir_ste(t->b, IR_I64, IRM_64, off, tr_x(t, rt));
+            ir_ste(t->b, IR_I64, IRM_64, off, ta_x(t, rt));
         }
         return true;
     }
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     if (read) {
-        IrVal v = ir_call2(t->b, &a64_hd_mrs, tr_i64(t, reg), tr_i64(t, t->insn));
+        IrVal v = ir_call2(t->b, &a64_hd_mrs, ta_i64(t, reg), ta_i64(t, t->insn));
 
-        tr_set_x(t, true, rt, v);
+        ta_set_x(t, true, rt, v);
     } else {
-        ir_call3(t->b, &a64_hd_msr, tr_i64(t, reg), tr_i64(t, t->insn), tr_x(t, rt));
-        tr_end_exit(t);
+        ir_call3(t->b, &a64_hd_msr, ta_i64(t, reg), ta_i64(t, t->insn), ta_x(t, rt));
+        ta_end_exit(t);
     }
     return true;
 }
@@ -415,12 +416,12 @@ static bool sysreg(Tr *t)
 /* DC ZVA: 64 bytes; the first store finds any fault. */
 static void dc_zva(Tr *t)
 {
-    IrVal base = ir_and(t->b, IR_I64, tr_x(t, rd_(t)), tr_i64(t, ~63ull)), zero;
-    unsigned mem = (tr_memop(t, 4) & ~(IRM_ALIGN | IRM_BE));
+    IrVal base = ir_and(t->b, IR_I64, ta_x(t, rd_(t)), ta_i64(t, ~63ull)), zero;
+    unsigned mem = (ta_memop(t, 4) & ~(IRM_ALIGN | IRM_BE));
 
-    zero = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, tr_i64(t, 0), 0);
+    zero = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, ta_i64(t, 0), 0);
     for (unsigned i = 0; i < 4; i++) {
-        ir_qst(t->b, IR_V128, mem, tr_add_imm(t, base, i * 16), zero);
+        ir_qst(t->b, IR_V128, mem, ta_add_imm(t, base, i * 16), zero);
     }
 }
 
@@ -431,19 +432,19 @@ static bool sys(Tr *t)
     if (bit(t, 21)) {
         return false; /* SYSL: none */
     }
-    if (reg == SYSREG(1, 3, 7, 4, 1) && tr_el(t)) {
+    if (reg == SYSREG(1, 3, 7, 4, 1) && ta_el(t)) {
         dc_zva(t);
         return true;
     }
-    tr_pack_flags(t);
-    ir_call3(t->b, &a64_hd_sys, tr_i64(t, reg), tr_i64(t, t->insn), tr_x(t, rd_(t)));
+    ta_pack_flags(t);
+    ir_call3(t->b, &a64_hd_sys, ta_i64(t, reg), ta_i64(t, t->insn), ta_x(t, rd_(t)));
     if (bits(t, 15, 12) == 8) { /* TLBI changes mappings */
-        tr_end_exit(t);
+        ta_end_exit(t);
     }
     return true;
 }
 
-static bool system(Tr *t)
+static bool system_insn(Tr *t)
 {
     unsigned op0 = bits(t, 20, 19), op1 = bits(t, 18, 16), crn = bits(t, 15, 12);
 
@@ -466,7 +467,7 @@ static bool system(Tr *t)
     return sysreg(t);
 }
 
-bool tr_branch(Tr *t)
+bool ta_branch(Tr *t)
 {
     switch (bits(t, 31, 29)) {
     case 0:
@@ -484,7 +485,7 @@ bool tr_branch(Tr *t)
         if (bits(t, 25, 24) == 0) {
             return exception(t);
         }
-        return bits(t, 24, 22) == 4 && system(t);
+        return bits(t, 24, 22) == 4 && system_insn(t);
     default:
         return false;
     }

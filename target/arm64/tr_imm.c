@@ -34,16 +34,16 @@ static bool add_sub(Tr *t)
 {
     bool sf = bit(t, 31), sub = bit(t, 30);
     uint64_t imm = (uint64_t)bits(t, 21, 10) << (bit(t, 22) ? 12 : 0);
-    IrVal x = tr_xsp(t, rn_(t)), y = tr_imm(t, sf, imm), r;
+    IrVal x = ta_xsp(t, rn_(t)), y = ta_imm(t, sf, imm), r;
 
     if (!bit(t, 29)) {
         r = sub ? ir_sub(t->b, ty_(sf), x, y) : ir_add(t->b, ty_(sf), x, y);
-        tr_set_xsp(t, sf, rd_(t), r);
+        ta_set_xsp(t, sf, rd_(t), r);
         return true;
     }
-    r = sub ? tr_subs(t, sf, x, y, rd_(t) != 31) : tr_adds(t, sf, x, y);
+    r = sub ? ta_subs(t, sf, x, y, rd_(t) != 31) : ta_adds(t, sf, x, y);
     if (rd_(t) != 31) {
-        tr_set_x(t, sf, rd_(t), r);
+        ta_set_x(t, sf, rd_(t), r);
     }
     return true;
 }
@@ -52,26 +52,26 @@ static bool logical(Tr *t)
 {
     bool sf = bit(t, 31);
     uint64_t mask;
-    IrVal x = tr_x(t, rn_(t)), y, r;
+    IrVal x = ta_x(t, rn_(t)), y, r;
 
     if (!a64_bitmask(bit(t, 22), bits(t, 15, 10), bits(t, 21, 16), sf, &mask)) {
         return false;
     }
-    y = tr_imm(t, sf, mask);
+    y = ta_imm(t, sf, mask);
     switch (bits(t, 30, 29)) {
     case 0:
-        tr_set_xsp(t, sf, rd_(t), ir_and(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, rd_(t), ir_and(t->b, ty_(sf), x, y));
         return true;
     case 1:
-        tr_set_xsp(t, sf, rd_(t), ir_or(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, rd_(t), ir_or(t->b, ty_(sf), x, y));
         return true;
     case 2:
-        tr_set_xsp(t, sf, rd_(t), ir_xor(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, rd_(t), ir_xor(t->b, ty_(sf), x, y));
         return true;
     default:
         r = ir_and(t->b, ty_(sf), x, y);
-        tr_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
-        tr_set_x(t, sf, rd_(t), r);
+        ta_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
+        ta_set_x(t, sf, rd_(t), r);
         return true;
     }
 }
@@ -88,15 +88,15 @@ static bool mov_wide(Tr *t)
     switch (bits(t, 30, 29)) {
     case 0:
         imm = ~imm;
-        tr_set_x(t, true, rd, tr_i64(t, sf ? imm : (uint32_t)imm));
+        ta_set_x(t, true, rd, ta_i64(t, sf ? imm : (uint32_t)imm));
         return true;
     case 2:
-        tr_set_x(t, true, rd, tr_i64(t, imm));
+        ta_set_x(t, true, rd, ta_i64(t, imm));
         return true;
     case 3:
         if (rd != 31) {
-            tr_set_x(t, sf, rd,
-                     ir_deposit(t->b, ty_(sf), tr_x(t, rd), tr_imm(t, sf, bits(t, 20, 5)), pos,
+            ta_set_x(t, sf, rd,
+                     ir_deposit(t->b, ty_(sf), ta_x(t, rd), ta_imm(t, sf, bits(t, 20, 5)), pos,
                                 16));
         }
         return true;
@@ -111,7 +111,7 @@ static bool bitfield(Tr *t)
     IrType ty = ty_(sf);
     unsigned opc = bits(t, 30, 29), width = sf ? 64 : 32;
     unsigned immr = bits(t, 21, 16), imms = bits(t, 15, 10), rd = rd_(t);
-    IrVal x = tr_x(t, rn_(t)), r;
+    IrVal x = ta_x(t, rn_(t)), r;
 
     if (opc == 3 || bit(t, 22) != sf || immr >= width || imms >= width) {
         return false;
@@ -120,12 +120,12 @@ static bool bitfield(Tr *t)
         unsigned len = imms - immr + 1;
 
         if (opc == 1) {
-            r = ir_deposit(t->b, ty, tr_x(t, rd), ir_extract(t->b, ty, x, immr, len, false), 0,
+            r = ir_deposit(t->b, ty, ta_x(t, rd), ir_extract(t->b, ty, x, immr, len, false), 0,
                            len);
         } else if (opc == 0 && imms == width - 1) {
-            r = ir_sar(t->b, ty, x, tr_imm(t, sf, immr));
+            r = ir_sar(t->b, ty, x, ta_imm(t, sf, immr));
         } else if (opc == 2 && imms == width - 1) {
-            r = ir_shr(t->b, ty, x, tr_imm(t, sf, immr));
+            r = ir_shr(t->b, ty, x, ta_imm(t, sf, immr));
         } else {
             r = ir_extract(t->b, ty, x, immr, len, opc == 0);
         }
@@ -133,14 +133,14 @@ static bool bitfield(Tr *t)
         unsigned pos = width - immr, len = imms + 1;
 
         if (opc == 1) {
-            r = ir_deposit(t->b, ty, tr_x(t, rd), x, pos, len);
+            r = ir_deposit(t->b, ty, ta_x(t, rd), x, pos, len);
         } else if (opc == 2 && pos + len == width) {
-            r = ir_shl(t->b, ty, x, tr_imm(t, sf, pos));
+            r = ir_shl(t->b, ty, x, ta_imm(t, sf, pos));
         } else {
-            r = ir_shl(t->b, ty, ir_extract(t->b, ty, x, 0, len, opc == 0), tr_imm(t, sf, pos));
+            r = ir_shl(t->b, ty, ir_extract(t->b, ty, x, 0, len, opc == 0), ta_imm(t, sf, pos));
         }
     }
-    tr_set_x(t, sf, rd, r);
+    ta_set_x(t, sf, rd, r);
     return true;
 }
 
@@ -149,7 +149,7 @@ static bool extract(Tr *t)
     bool sf = bit(t, 31);
     IrType ty = ty_(sf);
     unsigned lsb = bits(t, 15, 10), width = sf ? 64 : 32;
-    IrVal n = tr_x(t, rn_(t)), m = tr_x(t, rm_(t)), r;
+    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), r;
 
     if (bits(t, 30, 29) || bit(t, 21) || bit(t, 22) != sf || lsb >= width) {
         return false;
@@ -157,24 +157,24 @@ static bool extract(Tr *t)
     if (lsb == 0) {
         r = m;
     } else if (rn_(t) == rm_(t)) {
-        r = ir_ror(t->b, ty, n, tr_imm(t, sf, lsb));
+        r = ir_ror(t->b, ty, n, ta_imm(t, sf, lsb));
     } else {
-        r = ir_or(t->b, ty, ir_shr(t->b, ty, m, tr_imm(t, sf, lsb)),
-                  ir_shl(t->b, ty, n, tr_imm(t, sf, width - lsb)));
+        r = ir_or(t->b, ty, ir_shr(t->b, ty, m, ta_imm(t, sf, lsb)),
+                  ir_shl(t->b, ty, n, ta_imm(t, sf, width - lsb)));
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
-bool tr_dp_imm(Tr *t)
+bool ta_dp_imm(Tr *t)
 {
     switch (bits(t, 25, 23)) {
     case 0:
     case 1: {
         int64_t imm = sbits(t, 23, 5) << 2 | bits(t, 30, 29);
 
-        tr_set_x(t, true, rd_(t),
-                 tr_i64(t, bit(t, 31) ? (t->pc & ~0xfffull) + ((uint64_t)imm << 12) : t->pc + imm));
+        ta_set_x(t, true, rd_(t),
+                 ta_i64(t, bit(t, 31) ? (t->pc & ~0xfffull) + ((uint64_t)imm << 12) : t->pc + imm));
         return true;
     }
     case 2:

@@ -53,9 +53,9 @@ static IrVal load_vec(Tr *t, unsigned mem, IrVal addr)
 static void store_vec(Tr *t, unsigned mem, IrVal addr, unsigned r)
 {
     if ((mem & IRM_SIZE) < 2) {
-        ir_qst(t->b, IR_I32, mem, addr, ir_vtoi(t->b, IR_I32, IRVOP_MOVD_TOI, tr_v(r), 0));
+        ir_qst(t->b, IR_I32, mem, addr, ir_vtoi(t->b, IR_I32, IRVOP_MOVD_TOI, ta_v(r), 0));
     } else {
-        ir_qst(t->b, IR_V128, mem, addr, tr_v(r));
+        ir_qst(t->b, IR_V128, mem, addr, ta_v(r));
     }
 }
 
@@ -72,24 +72,24 @@ static void load_vec_be(Tr *t, unsigned mem, IrVal addr, unsigned r)
     if ((mem & IRM_SIZE) == 4) {
         mem = (mem & ~IRM_SIZE & ~IRM_ALIGN) | IRM_64;
         hi = ir_qld(t->b, IR_I64, mem, addr);
-        v = ir_qld(t->b, IR_I64, mem, tr_add_imm(t, addr, 8));
+        v = ir_qld(t->b, IR_I64, mem, ta_add_imm(t, addr, 8));
         v = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0);
-        tr_set_v(t, r, ir_vfromi(t->b, IR_I64, IRVOP_PINSRD, v, hi, 1));
+        ta_set_v(t, r, ir_vfromi(t->b, IR_I64, IRVOP_PINSRD, v, hi, 1));
         return;
     }
     v = ir_qld(t->b, IR_I64, mem, addr);
-    tr_set_v(t, r, ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0));
+    ta_set_v(t, r, ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0));
 }
 
 static void store_vec_be(Tr *t, unsigned mem, IrVal addr, unsigned r)
 {
-    IrVal lo = ir_vtoi(t->b, IR_I64, IRVOP_MOVD_TOI, tr_v(r), 0), hi;
+    IrVal lo = ir_vtoi(t->b, IR_I64, IRVOP_MOVD_TOI, ta_v(r), 0), hi;
 
     if ((mem & IRM_SIZE) == 4) {
         mem = (mem & ~IRM_SIZE & ~IRM_ALIGN) | IRM_64;
-        hi = ir_vtoi(t->b, IR_I64, IRVOP_PEXTRD, tr_v(r), 1);
+        hi = ir_vtoi(t->b, IR_I64, IRVOP_PEXTRD, ta_v(r), 1);
         ir_qst(t->b, IR_I64, mem, addr, hi);
-        ir_qst(t->b, IR_I64, mem, tr_add_imm(t, addr, 8), lo);
+        ir_qst(t->b, IR_I64, mem, ta_add_imm(t, addr, 8), lo);
         return;
     }
     ir_qst(t->b, IR_I64, mem, addr, lo);
@@ -102,20 +102,20 @@ static void do_access(Tr *t, const Access *a, unsigned mem, IrVal addr, unsigned
         if (vec_be(t, a)) {
             (a->load ? load_vec_be : store_vec_be)(t, mem, addr, r);
         } else if (a->load) {
-            tr_set_v(t, r, load_vec(t, mem, addr));
+            ta_set_v(t, r, load_vec(t, mem, addr));
         } else {
             store_vec(t, mem, addr, r);
         }
         return;
     }
     if (!a->load) {
-        ir_qst(t->b, a->log2 == 3 ? IR_I64 : IR_I32, mem, addr, tr_x(t, r));
+        ir_qst(t->b, a->log2 == 3 ? IR_I64 : IR_I32, mem, addr, ta_x(t, r));
     } else if (a->is_signed && a->wide) {
-        tr_set_x(t, true, r, ir_qld(t->b, IR_I64, mem | IRM_SIGN, addr));
+        ta_set_x(t, true, r, ir_qld(t->b, IR_I64, mem | IRM_SIGN, addr));
     } else if (a->is_signed) {
-        tr_set_x(t, false, r, ir_qld(t->b, IR_I32, mem | IRM_SIGN, addr));
+        ta_set_x(t, false, r, ir_qld(t->b, IR_I32, mem | IRM_SIGN, addr));
     } else {
-        tr_set_x(t, true, r, ir_qld(t->b, IR_I64, mem, addr));
+        ta_set_x(t, true, r, ir_qld(t->b, IR_I64, mem, addr));
     }
 }
 
@@ -127,27 +127,27 @@ static void access_wb(Tr *t, const Access *a, unsigned mem, IrVal addr, IrVal wb
 
     if (!a->load || (a->vec && vec_be(t, a))) {
         if (a->load) {
-            wb = tr_stable(t, IR_I64, wb);
+            wb = ta_stable(t, IR_I64, wb);
         }
         do_access(t, a, mem, addr, rt);
-        tr_set_xsp(t, true, rn, wb);
+        ta_set_xsp(t, true, rn, wb);
         return;
     }
     if (a->vec) {
         v = load_vec(t, mem, addr);
-        tr_set_xsp(t, true, rn, wb);
-        tr_set_v(t, rt, v);
+        ta_set_xsp(t, true, rn, wb);
+        ta_set_v(t, rt, v);
         return;
     }
     v = ir_qld(t->b, a->is_signed && !a->wide ? IR_I32 : IR_I64,
                mem | (a->is_signed ? IRM_SIGN : 0), addr);
-    tr_set_xsp(t, true, rn, wb);
-    tr_set_x(t, !(a->is_signed && !a->wide), rt, v);
+    ta_set_xsp(t, true, rn, wb);
+    ta_set_x(t, !(a->is_signed && !a->wide), rt, v);
 }
 
 static bool fp_check(Tr *t, const Access *a)
 {
-    return !a->vec || tr_fp_ok(t);
+    return !a->vec || ta_fp_ok(t);
 }
 
 static bool unsigned_imm(Tr *t)
@@ -158,17 +158,17 @@ static bool unsigned_imm(Tr *t)
         return false;
     }
     if (!a.prefetch && fp_check(t, &a)) {
-        do_access(t, &a, tr_memop(t, a.log2),
-                  tr_add_imm(t, tr_xsp(t, rn_(t)), (int64_t)bits(t, 21, 10) << a.log2), rd_(t));
+        do_access(t, &a, ta_memop(t, a.log2),
+                  ta_add_imm(t, ta_xsp(t, rn_(t)), (int64_t)bits(t, 21, 10) << a.log2), rd_(t));
     }
     return true;
 }
 
 static unsigned unpriv_memop(const Tr *t, unsigned log2)
 {
-    unsigned mem = tr_memop(t, log2);
+    unsigned mem = ta_memop(t, log2);
 
-    if (tr_el(t) == 1 && !(t->mode & M_UAO)) {
+    if (ta_el(t) == 1 && !(t->mode & M_UAO)) {
         mem = (mem & ~(15u << IRM_MMU_SHIFT)) | MMU_EL0 << IRM_MMU_SHIFT;
     }
     return mem;
@@ -179,7 +179,7 @@ static bool imm9(Tr *t)
     Access a;
     int64_t imm = sbits(t, 20, 12);
     unsigned kind = bits(t, 11, 10);
-    IrVal base = tr_xsp(t, rn_(t)), addr;
+    IrVal base = ta_xsp(t, rn_(t)), addr;
 
     if (!access_of(t, &a) || (kind == 2 && (a.vec || a.prefetch)) || (a.prefetch && kind != 0)) {
         return false;
@@ -189,17 +189,17 @@ static bool imm9(Tr *t)
     }
     switch (kind) {
     case 0:
-        do_access(t, &a, tr_memop(t, a.log2), tr_add_imm(t, base, imm), rd_(t));
+        do_access(t, &a, ta_memop(t, a.log2), ta_add_imm(t, base, imm), rd_(t));
         return true;
     case 2:
-        do_access(t, &a, unpriv_memop(t, a.log2), tr_add_imm(t, base, imm), rd_(t));
+        do_access(t, &a, unpriv_memop(t, a.log2), ta_add_imm(t, base, imm), rd_(t));
         return true;
     case 1:
-        access_wb(t, &a, tr_memop(t, a.log2), base, tr_add_imm(t, base, imm));
+        access_wb(t, &a, ta_memop(t, a.log2), base, ta_add_imm(t, base, imm));
         return true;
     default:
-        addr = tr_add_imm(t, base, imm);
-        access_wb(t, &a, tr_memop(t, a.log2), addr, addr);
+        addr = ta_add_imm(t, base, imm);
+        access_wb(t, &a, ta_memop(t, a.log2), addr, addr);
         return true;
     }
 }
@@ -208,7 +208,7 @@ static bool reg_offset(Tr *t)
 {
     Access a;
     unsigned option = bits(t, 15, 13);
-    IrVal m = tr_x(t, rm_(t));
+    IrVal m = ta_x(t, rm_(t));
 
     if (!(option & 2) || !access_of(t, &a)) {
         return false;
@@ -220,9 +220,9 @@ static bool reg_offset(Tr *t)
         m = option & 4 ? ir_ext32s(t->b, m) : ir_ext32u(t->b, m);
     }
     if (bit(t, 12) && a.log2) {
-        m = ir_shl(t->b, IR_I64, m, tr_i64(t, a.log2));
+        m = ir_shl(t->b, IR_I64, m, ta_i64(t, a.log2));
     }
-    do_access(t, &a, tr_memop(t, a.log2), ir_add(t->b, IR_I64, tr_xsp(t, rn_(t)), m), rd_(t));
+    do_access(t, &a, ta_memop(t, a.log2), ir_add(t->b, IR_I64, ta_xsp(t, rn_(t)), m), rd_(t));
     return true;
 }
 
@@ -244,7 +244,7 @@ static bool literal(Tr *t)
         }
     }
     if (fp_check(t, &a)) {
-        do_access(t, &a, tr_memop(t, a.log2), tr_i64(t, t->pc + (sbits(t, 23, 5) << 2)), rd_(t));
+        do_access(t, &a, ta_memop(t, a.log2), ta_i64(t, t->pc + (sbits(t, 23, 5) << 2)), rd_(t));
     }
     return true;
 }
@@ -253,46 +253,46 @@ static bool literal(Tr *t)
 
 static void pair_int(Tr *t, unsigned log2, bool load, bool is_signed, IrVal addr, IrVal wb)
 {
-    unsigned mem = tr_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
-    IrVal second = tr_add_imm(t, addr, 1 << log2), v, w;
+    unsigned mem = ta_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
+    IrVal second = ta_add_imm(t, addr, 1 << log2), v, w;
 
     if (load) {
         mem |= is_signed ? IRM_SIGN : 0;
         v = ir_qld(t->b, IR_I64, mem, addr);
         w = ir_qld(t->b, IR_I64, mem, second);
         if (wb) {
-            tr_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, rn_(t), wb);
         }
-        tr_set_x(t, true, rt, v);
-        tr_set_x(t, true, rt2, w);
+        ta_set_x(t, true, rt, v);
+        ta_set_x(t, true, rt2, w);
     } else {
         IrType ty = log2 == 3 ? IR_I64 : IR_I32;
 
-        ir_qst(t->b, ty, mem, addr, tr_x(t, rt));
-        ir_qst(t->b, ty, mem, second, tr_x(t, rt2));
+        ir_qst(t->b, ty, mem, addr, ta_x(t, rt));
+        ir_qst(t->b, ty, mem, second, ta_x(t, rt2));
         if (wb) {
-            tr_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, rn_(t), wb);
         }
     }
 }
 
 static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
 {
-    unsigned mem = tr_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
-    IrVal second = tr_add_imm(t, addr, 1 << log2), v, w;
+    unsigned mem = ta_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
+    IrVal second = ta_add_imm(t, addr, 1 << log2), v, w;
     Access a = {.vec = true, .load = load, .log2 = log2};
 
     if (vec_be(t, &a)) {
-        IrVal end = wb ? tr_stable(t, IR_I64, wb) : 0;
+        IrVal end = wb ? ta_stable(t, IR_I64, wb) : 0;
 
         /* The second half is touched first, so that its fault finds nothing changed. */
         if (load) {
-            ir_qld(t->b, IR_I64, (mem & ~IRM_SIZE) | IRM_8, tr_add_imm(t, addr, (2 << log2) - 1));
+            ir_qld(t->b, IR_I64, (mem & ~IRM_SIZE) | IRM_8, ta_add_imm(t, addr, (2 << log2) - 1));
         }
         do_access(t, &a, mem, addr, rt);
         do_access(t, &a, mem, second, rt2);
         if (wb) {
-            tr_set_xsp(t, true, rn_(t), end);
+            ta_set_xsp(t, true, rn_(t), end);
         }
         return;
     }
@@ -300,15 +300,15 @@ static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
         v = load_vec(t, mem, addr);
         w = load_vec(t, mem, second);
         if (wb) {
-            tr_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, rn_(t), wb);
         }
-        tr_set_v(t, rt, v);
-        tr_set_v(t, rt2, w);
+        ta_set_v(t, rt, v);
+        ta_set_v(t, rt2, w);
     } else {
         store_vec(t, mem, addr, rt);
         store_vec(t, mem, second, rt2);
         if (wb) {
-            tr_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, rn_(t), wb);
         }
     }
 }
@@ -332,14 +332,14 @@ static bool pair(Tr *t)
             return false;
         }
     }
-    if (vec && !tr_fp_ok(t)) {
+    if (vec && !ta_fp_ok(t)) {
         return true;
     }
     imm = sbits(t, 21, 15) * (1 << log2);
-    base = tr_xsp(t, rn_(t));
-    addr = mode == 1 ? tr_stable(t, IR_I64, base) : tr_add_imm(t, base, imm);
+    base = ta_xsp(t, rn_(t));
+    addr = mode == 1 ? ta_stable(t, IR_I64, base) : ta_add_imm(t, base, imm);
     if (mode == 1) {
-        wb = tr_add_imm(t, addr, imm);
+        wb = ta_add_imm(t, addr, imm);
     } else if (mode == 3) {
         wb = addr;
     }
@@ -356,20 +356,20 @@ static bool pair(Tr *t)
 /* LD1, ST1 of whole registers: one access each. */
 static void multi_plain(Tr *t, unsigned n, bool load, IrVal base)
 {
-    unsigned log2 = bit(t, 30) ? 4 : 3, mem = tr_memop(t, log2) & ~IRM_ALIGN, rt = rd_(t);
+    unsigned log2 = bit(t, 30) ? 4 : 3, mem = ta_memop(t, log2) & ~IRM_ALIGN, rt = rd_(t);
     IrVal v[4];
 
     for (unsigned i = 0; i < n; i++) {
-        IrVal addr = tr_add_imm(t, base, i << log2);
+        IrVal addr = ta_add_imm(t, base, i << log2);
 
         if (load) {
             v[i] = ir_qld(t->b, IR_V128, mem, addr);
         } else {
-            ir_qst(t->b, IR_V128, mem, addr, tr_v((rt + i) & 31));
+            ir_qst(t->b, IR_V128, mem, addr, ta_v((rt + i) & 31));
         }
     }
     for (unsigned i = 0; load && i < n; i++) {
-        tr_set_v(t, (rt + i) & 31, v[i]);
+        ta_set_v(t, (rt + i) & 31, v[i]);
     }
 }
 
@@ -414,7 +414,7 @@ static bool struct_shape(const Tr *t, unsigned *regs, unsigned *bytes, bool *pla
     }
 }
 
-bool tr_simd_ls(Tr *t)
+bool ta_simd_ls(Tr *t)
 {
     unsigned regs, bytes;
     bool post = bit(t, 23), load = bit(t, 22), plain;
@@ -423,24 +423,24 @@ bool tr_simd_ls(Tr *t)
     if (bit(t, 31) || (!post && rm_(t)) || !struct_shape(t, &regs, &bytes, &plain)) {
         return false;
     }
-    if (!tr_fp_ok(t)) {
+    if (!ta_fp_ok(t)) {
         return true;
     }
-    base = tr_xsp(t, rn_(t));
+    base = ta_xsp(t, rn_(t));
     if (post) {
-        wb = rm_(t) == 31 ? tr_add_imm(t, base, bytes)
-                          : ir_add(t->b, IR_I64, base, tr_x(t, rm_(t)));
+        wb = rm_(t) == 31 ? ta_add_imm(t, base, bytes)
+                          : ir_add(t->b, IR_I64, base, ta_x(t, rm_(t)));
     }
     if (plain && !(t->mode & (M_BE | M_ALIGN))) {
         multi_plain(t, regs, load, base);
     } else {
-        wb = wb ? tr_stable(t, IR_I64, wb) : 0;
-        ir_call3(t->b, load ? &a64_hd_simd_ld : &a64_hd_simd_st, tr_i64(t, t->insn), base,
-                 tr_i64(t, tr_mmu(t) | (t->mode & M_BE ? 1 << 8 : 0) |
+        wb = wb ? ta_stable(t, IR_I64, wb) : 0;
+        ir_call3(t->b, load ? &a64_hd_simd_ld : &a64_hd_simd_st, ta_i64(t, t->insn), base,
+                 ta_i64(t, ta_mmu(t) | (t->mode & M_BE ? 1 << 8 : 0) |
                                (t->mode & M_ALIGN ? 1 << 9 : 0)));
     }
     if (wb) {
-        tr_set_xsp(t, true, rn_(t), wb);
+        ta_set_xsp(t, true, rn_(t), wb);
     }
     return true;
 }
@@ -453,30 +453,30 @@ static bool pac_load(Tr *t)
     if (bits(t, 31, 30) != 3 || bit(t, 26) || !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8))) {
         return false;
     }
-    ptr = ir_call3(t->b, &a64_hd_pac, tr_xsp(t, rn_(t)), tr_i64(t, 0),
-                   tr_i64(t, (2 + bit(t, 23)) << 2 | 1));
-    addr = tr_add_imm(t, ptr, (sbits(t, 22, 22) * 512 + bits(t, 20, 12)) * 8);
+    ptr = ir_call3(t->b, &a64_hd_pac, ta_xsp(t, rn_(t)), ta_i64(t, 0),
+                   ta_i64(t, (2 + bit(t, 23)) << 2 | 1));
+    addr = ta_add_imm(t, ptr, (sbits(t, 22, 22) * 512 + bits(t, 20, 12)) * 8);
     if (bit(t, 11)) {
         Access a = {.load = true, .log2 = 3};
 
-        access_wb(t, &a, tr_memop(t, 3), addr, addr);
+        access_wb(t, &a, ta_memop(t, 3), addr, addr);
     } else {
-        tr_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, tr_memop(t, 3), addr));
+        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, ta_memop(t, 3), addr));
     }
     return true;
 }
 
-bool tr_ls(Tr *t)
+bool ta_ls(Tr *t)
 {
     switch (bits(t, 29, 27)) {
     case 1:
         if (bit(t, 26)) {
-            return tr_simd_ls(t);
+            return ta_simd_ls(t);
         }
-        return !bit(t, 24) && tr_exclusive(t);
+        return !bit(t, 24) && ta_exclusive(t);
     case 3:
         if (bit(t, 24)) {
-            return !bit(t, 26) && !bit(t, 21) && bits(t, 11, 10) == 0 && tr_rcpc(t);
+            return !bit(t, 26) && !bit(t, 21) && bits(t, 11, 10) == 0 && ta_rcpc(t);
         }
         return literal(t);
     case 5:
@@ -490,13 +490,13 @@ bool tr_ls(Tr *t)
         }
         switch (bits(t, 11, 10)) {
         case 0:
-            return !bit(t, 26) && tr_lse(t);
+            return !bit(t, 26) && ta_lse(t);
         case 2:
             return reg_offset(t);
         default:
             return pac_load(t);
         }
     default:
-        return tr_simd_ls(t);
+        return ta_simd_ls(t);
     }
 }

@@ -5,7 +5,7 @@
 static IrVal shifted(Tr *t, bool sf, IrVal v, unsigned type, unsigned amount)
 {
     IrType ty = ty_(sf);
-    IrVal n = tr_imm(t, sf, amount);
+    IrVal n = ta_imm(t, sf, amount);
 
     if (!amount) {
         return v;
@@ -21,12 +21,12 @@ static bool logical(Tr *t)
     bool sf = bit(t, 31), invert = bit(t, 21);
     IrType ty = ty_(sf);
     unsigned amount = bits(t, 15, 10), opc = bits(t, 30, 29);
-    IrVal n = tr_x(t, rn_(t)), m, r;
+    IrVal n = ta_x(t, rn_(t)), m, r;
 
     if (!sf && amount >= 32) {
         return false;
     }
-    m = shifted(t, sf, tr_x(t, rm_(t)), bits(t, 23, 22), amount);
+    m = shifted(t, sf, ta_x(t, rm_(t)), bits(t, 23, 22), amount);
     if (opc == 1) {
         m = invert ? ir_not(t->b, ty, m) : m;
         r = rn_(t) == 31 ? m : ir_or(t->b, ty, n, m);
@@ -36,10 +36,10 @@ static bool logical(Tr *t)
         r = invert ? ir_andn(t->b, ty, n, m) : ir_and(t->b, ty, n, m);
     }
     if (opc == 3) {
-        r = tr_stable(t, ty, r);
-        tr_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
+        r = ta_stable(t, ty, r);
+        ta_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
@@ -56,8 +56,8 @@ static bool add_sub(Tr *t)
         if (amount > 4 || bits(t, 23, 22)) {
             return false;
         }
-        n = tr_xsp(t, rn_(t));
-        m = tr_x(t, rm_(t));
+        n = ta_xsp(t, rn_(t));
+        m = ta_x(t, rm_(t));
         if (len < (sf ? 64u : 32u)) {
             m = len == 32 ? option & 4 ? ir_ext32s(t->b, m) : ir_ext32u(t->b, m)
                           : ir_extract(t->b, ty, m, 0, len, option & 4);
@@ -69,21 +69,21 @@ static bool add_sub(Tr *t)
         if ((!sf && amount >= 32) || type == 3) {
             return false;
         }
-        n = tr_x(t, rn_(t));
-        m = shifted(t, sf, tr_x(t, rm_(t)), type, amount);
+        n = ta_x(t, rn_(t));
+        m = shifted(t, sf, ta_x(t, rm_(t)), type, amount);
     }
     if (bit(t, 29)) {
-        r = sub ? tr_subs(t, sf, n, m, rd_(t) != 31) : tr_adds(t, sf, n, m);
+        r = sub ? ta_subs(t, sf, n, m, rd_(t) != 31) : ta_adds(t, sf, n, m);
         if (rd_(t) != 31) {
-            tr_set_x(t, sf, rd_(t), r);
+            ta_set_x(t, sf, rd_(t), r);
         }
         return true;
     }
     r = sub ? ir_sub(t->b, ty, n, m) : ir_add(t->b, ty, n, m);
     if (ext) {
-        tr_set_xsp(t, sf, rd_(t), r);
+        ta_set_xsp(t, sf, rd_(t), r);
     } else {
-        tr_set_x(t, sf, rd_(t), r);
+        ta_set_x(t, sf, rd_(t), r);
     }
     return true;
 }
@@ -92,25 +92,25 @@ static bool add_carry(Tr *t)
 {
     bool sf = bit(t, 31), sub = bit(t, 30);
     IrType ty = ty_(sf);
-    IrVal x = tr_x(t, rn_(t)), y = tr_x(t, rm_(t)), c, cx, r;
+    IrVal x = ta_x(t, rn_(t)), y = ta_x(t, rm_(t)), c, cx, r;
 
-    c = tr_borrow(t);
+    c = ta_borrow(t);
     if (!sub) {
-        c = ir_xor(t->b, IR_I32, c, tr_i32(t, 1));
+        c = ir_xor(t->b, IR_I32, c, ta_i32(t, 1));
     }
     cx = sf ? ir_ext32u(t->b, c) : c;
-    x = tr_stable(t, ty, x);
-    y = tr_stable(t, ty, y);
+    x = ta_stable(t, ty, x);
+    y = ta_stable(t, ty, y);
     r = sub ? ir_sub(t->b, ty, ir_sub(t->b, ty, x, y), cx)
             : ir_add(t->b, ty, ir_add(t->b, ty, x, y), cx);
     if (bit(t, 29)) {
         if (sub) {
-            tr_set_flags(t, (IrFlags){IRF_SBB, sf ? 8 : 4, x, y, c});
+            ta_set_flags(t, (IrFlags){IRF_SBB, sf ? 8 : 4, x, y, c});
         } else {
-            tr_set_flags(t, (IrFlags){IRF_ADC, sf ? 8 : 4, r, y, c, .cinv = true});
+            ta_set_flags(t, (IrFlags){IRF_ADC, sf ? 8 : 4, r, y, c, .cinv = true});
         }
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
@@ -122,7 +122,7 @@ static IrVal put_flag(Tr *t, IrVal p, IrVal v, unsigned from, unsigned to)
     IrVal f = ir_extract(t->b, IR_I64, v, from, 1, false);
 
     if (to == 8) {
-        f = ir_xor(t->b, IR_I64, f, tr_i64(t, 1));
+        f = ir_xor(t->b, IR_I64, f, ta_i64(t, 1));
     }
     return ir_deposit(t->b, IR_I32, p, f, to, 1);
 }
@@ -137,8 +137,8 @@ static bool flag_ops(Tr *t)
     if (bits(t, 14, 10) == 1 && bit(t, 31) && !bit(t, 4)) { /* RMIF */
         static const uint8_t to[] = {0, 8, 14, 15};
 
-        p = tr_packed(t);
-        v = ir_ror(t->b, IR_I64, tr_x(t, rn_(t)), tr_i64(t, bits(t, 20, 15)));
+        p = ta_packed(t);
+        v = ir_ror(t->b, IR_I64, ta_x(t, rn_(t)), ta_i64(t, bits(t, 20, 15)));
         for (unsigned i = 0; i < 4; i++) {
             if (bit(t, i)) {
                 p = put_flag(t, p, v, i, to[i]);
@@ -147,17 +147,17 @@ static bool flag_ops(Tr *t)
     } else if (bits(t, 20, 15) == 0 && bits(t, 13, 10) == 2 && (t->insn & 31) == 13 &&
                !bit(t, 31)) { /* SETF8, SETF16 */
         unsigned msb = bit(t, 14) ? 15 : 7;
-        IrVal x = tr_stable(t, IR_I64, tr_x(t, rn_(t))), z;
+        IrVal x = ta_stable(t, IR_I64, ta_x(t, rn_(t))), z;
 
-        z = ir_setcond(t->b, IR_I64, IRC_TSTZ, x, tr_i64(t, (2ull << msb) - 1));
-        p = put_flag(t, tr_packed(t), x, msb, 15);
+        z = ir_setcond(t->b, IR_I64, IRC_TSTZ, x, ta_i64(t, (2ull << msb) - 1));
+        p = put_flag(t, ta_packed(t), x, msb, 15);
         p = ir_deposit(t->b, IR_I32, p, z, 14, 1);
-        v = ir_xor(t->b, IR_I64, x, ir_shr(t->b, IR_I64, x, tr_i64(t, 1)));
+        v = ir_xor(t->b, IR_I64, x, ir_shr(t->b, IR_I64, x, ta_i64(t, 1)));
         p = put_flag(t, p, v, msb, 0);
     } else {
         return false;
     }
-    tr_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
+    ta_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
     return true;
 }
 
@@ -165,30 +165,30 @@ static bool cond_compare(Tr *t)
 {
     bool sf = bit(t, 31), sub = bit(t, 30);
     unsigned cond = bits(t, 15, 12);
-    IrVal x = tr_x(t, rn_(t)), y, p, no;
+    IrVal x = ta_x(t, rn_(t)), y, p, no;
     IrFlags before, f;
     IrFlagCond cc = 0;
 
     if (!bit(t, 29) || bit(t, 10) || bit(t, 4)) {
         return false;
     }
-    y = bit(t, 11) ? tr_imm(t, sf, rm_(t)) : tr_x(t, rm_(t));
+    y = bit(t, 11) ? ta_imm(t, sf, rm_(t)) : ta_x(t, rm_(t));
     if (cond < 14) {
-        cc = tr_cond(t, cond);
+        cc = ta_cond(t, cond);
     }
     before = t->flags;
     if (sub) {
-        tr_subs(t, sf, x, y, false);
+        ta_subs(t, sf, x, y, false);
     } else {
-        tr_adds(t, sf, x, y);
+        ta_adds(t, sf, x, y);
     }
     if (cond >= 14) {
         return true;
     }
     f = t->flags;
-    no = tr_nzcv_const(t, t->insn & 15);
+    no = ta_nzcv_const(t, t->insn & 15);
     p = ir_movflag(t->b, IR_I32, cc, &before, ir_flags(t->b, &f), no);
-    tr_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
+    ta_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = p});
     return true;
 }
 
@@ -197,33 +197,33 @@ static bool cond_select(Tr *t)
     bool sf = bit(t, 31), inv = bit(t, 30), inc = bit(t, 10);
     IrType ty = ty_(sf);
     unsigned cond = bits(t, 15, 12), rm = rm_(t);
-    IrVal yes = tr_x(t, rn_(t)), no = tr_x(t, rm), r;
+    IrVal yes = ta_x(t, rn_(t)), no = ta_x(t, rm), r;
     IrFlagCond cc;
 
     if (bit(t, 29) || bit(t, 11)) {
         return false;
     }
     if (cond >= 14) {
-        tr_set_x(t, sf, rd_(t), yes);
+        ta_set_x(t, sf, rd_(t), yes);
         return true;
     }
     if (rn_(t) == 31 && rm == 31 && (inv || inc)) { /* CSET, CSETM */
-        cc = tr_cond(t, cond ^ 1);
+        cc = ta_cond(t, cond ^ 1);
         r = ir_setflag(t->b, cc, &t->flags);
         if (inv) {
-            tr_set_x(t, sf, rd_(t), ir_neg(t->b, ty, sf ? ir_ext32u(t->b, r) : r));
+            ta_set_x(t, sf, rd_(t), ir_neg(t->b, ty, sf ? ir_ext32u(t->b, r) : r));
         } else {
-            tr_set_x(t, false, rd_(t), r);
+            ta_set_x(t, false, rd_(t), r);
         }
         return true;
     }
     if (inv) {
         no = inc ? ir_neg(t->b, ty, no) : ir_not(t->b, ty, no);
     } else if (inc) {
-        no = ir_add(t->b, ty, no, tr_imm(t, sf, 1));
+        no = ir_add(t->b, ty, no, ta_imm(t, sf, 1));
     }
-    cc = tr_cond(t, cond);
-    tr_set_x(t, sf, rd_(t), ir_movflag(t->b, ty, cc, &t->flags, yes, no));
+    cc = ta_cond(t, cond);
+    ta_set_x(t, sf, rd_(t), ir_movflag(t->b, ty, cc, &t->flags, yes, no));
     return true;
 }
 
@@ -241,17 +241,17 @@ static bool pauth_1(Tr *t)
         if (rn != 31) {
             return false;
         }
-        mod = tr_i64(t, 0);
+        mod = ta_i64(t, 0);
     } else {
-        mod = tr_xsp(t, rn);
+        mod = ta_xsp(t, rn);
     }
     if (op >= 16) { /* XPACI, XPACD */
-        tr_set_x(t, true, rd,
-                 ir_call3(t->b, &a64_hd_pac, tr_x(t, rd), mod, tr_i64(t, (op & 1) << 3 | 2)));
+        ta_set_x(t, true, rd,
+                 ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, (op & 1) << 3 | 2)));
         return true;
     }
-    tr_set_x(t, true, rd,
-             ir_call3(t->b, &a64_hd_pac, tr_x(t, rd), mod, tr_i64(t, (op & 3) << 2 | (op >> 2 & 1))));
+    ta_set_x(t, true, rd,
+             ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, (op & 3) << 2 | (op >> 2 & 1))));
     return true;
 }
 
@@ -259,17 +259,17 @@ static bool pauth_1(Tr *t)
 static IrVal rev16(Tr *t, bool sf, IrVal v)
 {
     IrType ty = ty_(sf);
-    IrVal m = tr_imm(t, sf, 0x00ff00ff00ff00ffull);
+    IrVal m = ta_imm(t, sf, 0x00ff00ff00ff00ffull);
 
-    return ir_or(t->b, ty, ir_shl(t->b, ty, ir_and(t->b, ty, v, m), tr_imm(t, sf, 8)),
-                 ir_and(t->b, ty, ir_shr(t->b, ty, v, tr_imm(t, sf, 8)), m));
+    return ir_or(t->b, ty, ir_shl(t->b, ty, ir_and(t->b, ty, v, m), ta_imm(t, sf, 8)),
+                 ir_and(t->b, ty, ir_shr(t->b, ty, v, ta_imm(t, sf, 8)), m));
 }
 
 static bool one_source(Tr *t)
 {
     bool sf = bit(t, 31);
     IrType ty = ty_(sf);
-    IrVal x = tr_x(t, rn_(t)), r;
+    IrVal x = ta_x(t, rn_(t)), r;
 
     if (bit(t, 29)) {
         return false;
@@ -284,14 +284,14 @@ static bool one_source(Tr *t)
     case 0:
         r = ir_call1(t->b, &a64_hd_rbit, sf ? x : ir_ext32u(t->b, x));
         if (!sf) {
-            r = ir_shr(t->b, IR_I64, r, tr_i64(t, 32));
+            r = ir_shr(t->b, IR_I64, r, ta_i64(t, 32));
         }
         break;
     case 1:
         r = rev16(t, sf, x);
         break;
     case 2:
-        r = sf ? ir_ror(t->b, IR_I64, ir_bswap(t->b, IR_I64, x), tr_i64(t, 32))
+        r = sf ? ir_ror(t->b, IR_I64, ir_bswap(t->b, IR_I64, x), ta_i64(t, 32))
                : ir_bswap(t->b, IR_I32, x);
         break;
     case 3:
@@ -304,27 +304,27 @@ static bool one_source(Tr *t)
         r = ir_clz(t->b, ty, x);
         break;
     case 5: /* CLS: leading zeros of x ^ x << 1 with the lowest bit set, which end the count */
-        r = ir_xor(t->b, ty, x, ir_sar(t->b, ty, x, tr_imm(t, sf, sf ? 63 : 31)));
-        r = ir_sub(t->b, ty, ir_clz(t->b, ty, r), tr_imm(t, sf, 1));
+        r = ir_xor(t->b, ty, x, ir_sar(t->b, ty, x, ta_imm(t, sf, sf ? 63 : 31)));
+        r = ir_sub(t->b, ty, ir_clz(t->b, ty, r), ta_imm(t, sf, 1));
         break;
     default:
         return false;
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
 static bool crc(Tr *t, unsigned op)
 {
     unsigned bytes = 1u << (op & 3);
-    IrVal v = tr_x(t, rm_(t));
+    IrVal v = ta_x(t, rm_(t));
 
     if (!id_field(t->c->isar0, 16) || bit(t, 31) != (bytes == 8)) {
         return false;
     }
-    tr_set_x(t, false, rd_(t),
-             ir_call3(t->b, op & 4 ? &a64_hd_crc32c : &a64_hd_crc32, ir_ext32u(t->b, tr_x(t, rn_(t))),
-                      v, tr_i64(t, bytes)));
+    ta_set_x(t, false, rd_(t),
+             ir_call3(t->b, op & 4 ? &a64_hd_crc32c : &a64_hd_crc32, ir_ext32u(t->b, ta_x(t, rn_(t))),
+                      v, ta_i64(t, bytes)));
     return true;
 }
 
@@ -333,7 +333,7 @@ static bool two_source(Tr *t)
     bool sf = bit(t, 31);
     IrType ty = ty_(sf);
     unsigned op = bits(t, 15, 10);
-    IrVal n = tr_x(t, rn_(t)), m = tr_x(t, rm_(t)), r;
+    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), r;
 
     if (bit(t, 29)) {
         return false;
@@ -365,12 +365,12 @@ static bool two_source(Tr *t)
         if (!sf || !(id_field(t->c->isar1, 24) | id_field(t->c->isar1, 28))) {
             return false;
         }
-        r = ir_call3(t->b, &a64_hd_pac, n, tr_xsp(t, rm_(t)), tr_i64(t, 4 << 2 | 3));
+        r = ir_call3(t->b, &a64_hd_pac, n, ta_xsp(t, rm_(t)), ta_i64(t, 4 << 2 | 3));
         break;
     default:
         return false;
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
@@ -378,7 +378,7 @@ static bool three_source(Tr *t)
 {
     bool sf = bit(t, 31), sub = bit(t, 15), is_signed;
     IrType ty = ty_(sf);
-    IrVal n = tr_x(t, rn_(t)), m = tr_x(t, rm_(t)), a = tr_x(t, ra_(t)), r;
+    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), a = ta_x(t, ra_(t)), r;
     unsigned op = bits(t, 23, 21);
 
     if (bits(t, 30, 29)) {
@@ -396,7 +396,7 @@ static bool three_source(Tr *t)
         IrVal lo = ir_temp(t->b, IR_I64), hi = ir_temp(t->b, IR_I64);
 
         ir_mul2(t->b, op == 2, IR_I64, lo, hi, n, m);
-        tr_set_x(t, true, rd_(t), hi);
+        ta_set_x(t, true, rd_(t), hi);
         return true;
     } else {
         return false;
@@ -406,11 +406,11 @@ static bool three_source(Tr *t)
     } else if (sub) {
         r = ir_neg(t->b, ty, r);
     }
-    tr_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, rd_(t), r);
     return true;
 }
 
-bool tr_dp_reg(Tr *t)
+bool ta_dp_reg(Tr *t)
 {
     if (!bit(t, 28)) {
         return bit(t, 24) ? add_sub(t) : logical(t);

@@ -77,29 +77,29 @@ const JitGlobal a64_jit_globals[AG_COUNT] = {
     VREG(31),
 };
 
-IrVal tr_i32(Tr *t, uint32_t v)
+IrVal ta_i32(Tr *t, uint32_t v)
 {
     return ir_const(t->b, IR_I32, v);
 }
 
-IrVal tr_i64(Tr *t, uint64_t v)
+IrVal ta_i64(Tr *t, uint64_t v)
 {
     return ir_const(t->b, IR_I64, v);
 }
 
-IrVal tr_imm(Tr *t, bool sf, uint64_t v)
+IrVal ta_imm(Tr *t, bool sf, uint64_t v)
 {
-    return sf ? tr_i64(t, v) : tr_i32(t, v);
+    return sf ? ta_i64(t, v) : ta_i32(t, v);
 }
 
 /* ---- registers ---- */
 
-IrVal tr_x(Tr *t, unsigned r)
+IrVal ta_x(Tr *t, unsigned r)
 {
-    return r == 31 ? tr_i64(t, 0) : ir_global(AG_X0 + r);
+    return r == 31 ? ta_i64(t, 0) : ir_global(AG_X0 + r);
 }
 
-IrVal tr_xsp(Tr *t, unsigned r)
+IrVal ta_xsp(Tr *t, unsigned r)
 {
     return ir_global(r == 31 ? AG_SP : AG_X0 + r);
 }
@@ -113,54 +113,54 @@ static void set_global(Tr *t, bool sf, unsigned g, IrVal v)
     }
 }
 
-void tr_set_x(Tr *t, bool sf, unsigned r, IrVal v)
+void ta_set_x(Tr *t, bool sf, unsigned r, IrVal v)
 {
     if (r != 31) {
         set_global(t, sf, AG_X0 + r, v);
     }
 }
 
-void tr_set_xsp(Tr *t, bool sf, unsigned r, IrVal v)
+void ta_set_xsp(Tr *t, bool sf, unsigned r, IrVal v)
 {
     set_global(t, sf, r == 31 ? AG_SP : AG_X0 + r, v);
 }
 
-IrVal tr_v(unsigned r)
+IrVal ta_v(unsigned r)
 {
     return ir_global(AG_V0 + r);
 }
 
-void tr_set_v(Tr *t, unsigned r, IrVal v)
+void ta_set_v(Tr *t, unsigned r, IrVal v)
 {
-    ir_mov(t->b, IR_V128, tr_v(r), v);
+    ir_mov(t->b, IR_V128, ta_v(r), v);
 }
 
-IrVal tr_stable(Tr *t, IrType ty, IrVal v)
+IrVal ta_stable(Tr *t, IrType ty, IrVal v)
 {
     return t->b->vals[v].kind == IRV_GLOBAL ? ir_copy(t->b, ty, v) : v;
 }
 
 /* ---- flags ---- */
 
-void tr_set_flags(Tr *t, IrFlags f)
+void ta_set_flags(Tr *t, IrFlags f)
 {
     t->flags = f;
 }
 
-IrVal tr_packed(Tr *t)
+IrVal ta_packed(Tr *t)
 {
     return t->flags.kind == IRF_VALUE ? t->flags.a : ir_flags(t->b, &t->flags);
 }
 
-void tr_pack_flags(Tr *t)
+void ta_pack_flags(Tr *t)
 {
     if (t->flags.kind != IRF_PACKED) {
-        ir_mov(t->b, IR_I32, ir_global(AG_CC), tr_packed(t));
+        ir_mov(t->b, IR_I32, ir_global(AG_CC), ta_packed(t));
         t->flags = (IrFlags){.kind = IRF_PACKED};
     }
 }
 
-IrFlagCond tr_cond(Tr *t, unsigned cond)
+IrFlagCond ta_cond(Tr *t, unsigned cond)
 {
     static const uint8_t map[] = {
         IRFC_Z, IRFC_NZ, IRFC_NC,  IRFC_C,  IRFC_N,  IRFC_NN, IRFC_V,
@@ -172,66 +172,66 @@ IrFlagCond tr_cond(Tr *t, unsigned cond)
             return map[cond ^ 1];
         }
         if (cond == 8 || cond == 9) {
-            tr_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = tr_packed(t)});
+            ta_set_flags(t, (IrFlags){.kind = IRF_VALUE, .size = 4, .a = ta_packed(t)});
         }
     }
     return map[cond];
 }
 
-IrVal tr_borrow(Tr *t)
+IrVal ta_borrow(Tr *t)
 {
     return ir_setflag(t->b, t->flags.cinv ? IRFC_NC : IRFC_C, &t->flags);
 }
 
-IrVal tr_nzcv_const(Tr *t, unsigned nzcv)
+IrVal ta_nzcv_const(Tr *t, unsigned nzcv)
 {
-    return tr_i32(t, (nzcv & 8 ? IRF_N : 0) | (nzcv & 4 ? IRF_Z : 0) | (nzcv & 2 ? 0 : IRF_C) |
+    return ta_i32(t, (nzcv & 8 ? IRF_N : 0) | (nzcv & 4 ? IRF_Z : 0) | (nzcv & 2 ? 0 : IRF_C) |
                          (nzcv & 1 ? IRF_V : 0));
 }
 
-IrVal tr_adds(Tr *t, bool sf, IrVal x, IrVal y)
+IrVal ta_adds(Tr *t, bool sf, IrVal x, IrVal y)
 {
     IrType ty = ty_(sf);
-    IrVal sy = tr_stable(t, ty, y), r = ir_add(t->b, ty, x, sy);
+    IrVal sy = ta_stable(t, ty, y), r = ir_add(t->b, ty, x, sy);
 
-    tr_set_flags(t, (IrFlags){IRF_ADD, sf ? 8 : 4, r, sy, .cinv = true});
+    ta_set_flags(t, (IrFlags){IRF_ADD, sf ? 8 : 4, r, sy, .cinv = true});
     return r;
 }
 
-IrVal tr_subs(Tr *t, bool sf, IrVal x, IrVal y, bool want)
+IrVal ta_subs(Tr *t, bool sf, IrVal x, IrVal y, bool want)
 {
     IrType ty = ty_(sf);
     IrVal sx, sy, r;
 
     if (x == y) {
-        sx = sy = tr_imm(t, sf, 0);
+        sx = sy = ta_imm(t, sf, 0);
     } else {
-        sx = tr_stable(t, ty, x);
-        sy = tr_stable(t, ty, y);
+        sx = ta_stable(t, ty, x);
+        sy = ta_stable(t, ty, y);
     }
     r = want ? ir_sub(t->b, ty, sx, sy) : 0;
-    tr_set_flags(t, (IrFlags){IRF_SUB, sf ? 8 : 4, sx, sy});
+    ta_set_flags(t, (IrFlags){IRF_SUB, sf ? 8 : 4, sx, sy});
     return r;
 }
 
 /* ---- ends ---- */
 
-void tr_exit(Tr *t, IrVal pc)
+void ta_exit(Tr *t, IrVal pc)
 {
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     if (t->mode & M_SS) {
-        ir_ste(t->b, IR_I32, IRM_8, offsetof(Arm64Cpu, ss), tr_i32(t, 0));
+        ir_ste(t->b, IR_I32, IRM_8, offsetof(Arm64Cpu, ss), ta_i32(t, 0));
     }
     ir_exit(t->b, pc);
     t->ended = true;
 }
 
-void tr_goto(Tr *t, uint64_t pc)
+void ta_goto(Tr *t, uint64_t pc)
 {
     if (t->single) {
-        tr_exit(t, tr_i64(t, pc));
+        ta_exit(t, ta_i64(t, pc));
     } else {
-        tr_pack_flags(t);
+        ta_pack_flags(t);
         ir_jmp(t->b, pc);
         t->ended = true;
     }
@@ -239,44 +239,44 @@ void tr_goto(Tr *t, uint64_t pc)
 
 /* Translated lookups are exact for addresses of 48 bits, sign-extended, only: any other may have a
  * tag, or it faults. */
-void tr_goto_ind(Tr *t, IrVal pc, IrHint hint)
+void ta_goto_ind(Tr *t, IrVal pc, IrHint hint)
 {
     IrVal top, target = ir_local(t->b, IR_I64);
     unsigned odd;
 
-    tr_pack_flags(t);
+    ta_pack_flags(t);
     ir_mov(t->b, IR_I64, target, pc);
     if (t->single) {
-        tr_exit(t, ir_call1(t->b, &a64_hd_br_target, target));
+        ta_exit(t, ir_call1(t->b, &a64_hd_br_target, target));
         return;
     }
     odd = ir_label(t->b);
-    top = ir_add(t->b, IR_I64, ir_sar(t->b, IR_I64, target, tr_i64(t, 48)), tr_i64(t, 1));
-    ir_brcond(t->b, IR_I64, IRC_GTU, top, tr_i64(t, 1), odd);
+    top = ir_add(t->b, IR_I64, ir_sar(t->b, IR_I64, target, ta_i64(t, 48)), ta_i64(t, 1));
+    ir_brcond(t->b, IR_I64, IRC_GTU, top, ta_i64(t, 1), odd);
     ir_jmp_ind(t->b, target, hint);
     ir_place(t->b, odd);
     ir_exit(t->b, ir_call1(t->b, &a64_hd_br_target, target));
     t->ended = true;
 }
 
-void tr_end_exit(Tr *t)
+void ta_end_exit(Tr *t)
 {
-    tr_exit(t, tr_i64(t, t->pc + 4));
+    ta_exit(t, ta_i64(t, t->pc + 4));
 }
 
-void tr_exc(Tr *t, uint32_t esr)
+void ta_exc(Tr *t, uint32_t esr)
 {
-    ir_call1(t->b, &a64_hd_raise, tr_i64(t, esr));
+    ir_call1(t->b, &a64_hd_raise, ta_i64(t, esr));
     t->ended = true;
 }
 
-void tr_undef(Tr *t)
+void ta_undef(Tr *t)
 {
     ir_call0(t->b, &a64_hd_undef);
     t->ended = true;
 }
 
-bool tr_fp_ok(Tr *t)
+bool ta_fp_ok(Tr *t)
 {
     if (!(t->mode & M_FP)) {
         ir_call0(t->b, &a64_hd_trap_fp);
@@ -288,9 +288,9 @@ bool tr_fp_ok(Tr *t)
 
 /* ---- memory ---- */
 
-unsigned tr_mmu(const Tr *t)
+unsigned ta_mmu(const Tr *t)
 {
-    switch (tr_el(t)) {
+    switch (ta_el(t)) {
     case 0:
         return MMU_EL0;
     case 1:
@@ -302,15 +302,15 @@ unsigned tr_mmu(const Tr *t)
     }
 }
 
-unsigned tr_memop(const Tr *t, unsigned log2)
+unsigned ta_memop(const Tr *t, unsigned log2)
 {
-    return log2 | tr_mmu(t) << IRM_MMU_SHIFT | (t->mode & M_BE && log2 ? IRM_BE : 0) |
+    return log2 | ta_mmu(t) << IRM_MMU_SHIFT | (t->mode & M_BE && log2 ? IRM_BE : 0) |
            (t->mode & M_ALIGN ? IRM_ALIGN : 0);
 }
 
-IrVal tr_add_imm(Tr *t, IrVal base, int64_t imm)
+IrVal ta_add_imm(Tr *t, IrVal base, int64_t imm)
 {
-    return imm ? ir_add(t->b, IR_I64, base, tr_i64(t, imm)) : base;
+    return imm ? ir_add(t->b, IR_I64, base, ta_i64(t, imm)) : base;
 }
 
 /* ---- the loop ---- */
@@ -320,21 +320,21 @@ static bool decode(Tr *t)
     switch (bits(t, 28, 25)) {
     case 8:
     case 9:
-        return tr_dp_imm(t);
+        return ta_dp_imm(t);
     case 10:
     case 11:
-        return tr_branch(t);
+        return ta_branch(t);
     case 4:
     case 6:
     case 12:
     case 14:
-        return tr_ls(t);
+        return ta_ls(t);
     case 5:
     case 13:
-        return tr_dp_reg(t);
+        return ta_dp_reg(t);
     case 7:
     case 15:
-        return tr_fp(t);
+        return ta_fp(t);
     default:
         return false;
     }
@@ -365,13 +365,13 @@ static void one(Tr *t, bool first)
         ir_call0(t->b, &a64_hd_step);
     }
     if (t->mode & M_IL) {
-        tr_exc(t, esr_make(EC_ILLEGAL, 0));
+        ta_exc(t, esr_make(EC_ILLEGAL, 0));
         return;
     }
     if (!decode(t)) {
         ir_rollback(t->b, mark);
         t->flags = flags;
-        tr_undef(t);
+        ta_undef(t);
     }
 }
 
@@ -399,7 +399,7 @@ void a64_translate(VCpu *cpu, IrBlock *b, unsigned max)
             }
             ir_insn(b, t->pc, &t->flags);
             b->transient = true;
-            ir_call1(b, &a64_hd_raise_fetch, tr_i64(t, t->pc));
+            ir_call1(b, &a64_hd_raise_fetch, ta_i64(t, t->pc));
             b->n_guest = 1;
             b->guest_bytes = 4 - (t->pc & 3);
             return;
@@ -411,6 +411,6 @@ void a64_translate(VCpu *cpu, IrBlock *b, unsigned max)
         t->pc += 4;
     } while (!t->ended && b->n_guest < max && !ir_full(b) && t->pc >> 12 == page);
     if (!t->ended) {
-        tr_goto(t, t->pc);
+        ta_goto(t, t->pc);
     }
 }

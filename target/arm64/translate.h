@@ -58,7 +58,7 @@ static inline unsigned ra_(const Tr *t)
 {
     return t->insn >> 10 & 31;
 }
-static inline unsigned tr_el(const Tr *t)
+static inline unsigned ta_el(const Tr *t)
 {
     return t->mode & M_EL;
 }
@@ -66,59 +66,59 @@ static inline IrType ty_(bool sf)
 {
     return sf ? IR_I64 : IR_I32;
 }
-IrVal tr_i32(Tr *t, uint32_t v);
-IrVal tr_i64(Tr *t, uint64_t v);
-IrVal tr_imm(Tr *t, bool sf, uint64_t v);
+IrVal ta_i32(Tr *t, uint32_t v);
+IrVal ta_i64(Tr *t, uint64_t v);
+IrVal ta_imm(Tr *t, bool sf, uint64_t v);
 
 /* Registers by number; 31 is zero (x), the stack pointer (xsp). Used up at once: globals. */
-IrVal tr_x(Tr *t, unsigned r);
-IrVal tr_xsp(Tr *t, unsigned r);
+IrVal ta_x(Tr *t, unsigned r);
+IrVal ta_xsp(Tr *t, unsigned r);
 /* Write; 32-bit values are zero-extended. */
-void tr_set_x(Tr *t, bool sf, unsigned r, IrVal v);
-void tr_set_xsp(Tr *t, bool sf, unsigned r, IrVal v);
-IrVal tr_v(unsigned r);
-void tr_set_v(Tr *t, unsigned r, IrVal v);
+void ta_set_x(Tr *t, bool sf, unsigned r, IrVal v);
+void ta_set_xsp(Tr *t, bool sf, unsigned r, IrVal v);
+IrVal ta_v(unsigned r);
+void ta_set_v(Tr *t, unsigned r, IrVal v);
 /* @v as a value that stays when the global changes. */
-IrVal tr_stable(Tr *t, IrType ty, IrVal v);
+IrVal ta_stable(Tr *t, IrType ty, IrVal v);
 
 /* Flags */
-void tr_set_flags(Tr *t, IrFlags f);
-void tr_pack_flags(Tr *t);
-IrVal tr_packed(Tr *t); /* I32 */
+void ta_set_flags(Tr *t, IrFlags f);
+void ta_pack_flags(Tr *t);
+IrVal ta_packed(Tr *t); /* I32 */
 /* The condition @cond (0…13) as one of the IR on t->flags, which may become a packed value. */
-IrFlagCond tr_cond(Tr *t, unsigned cond);
-IrVal tr_borrow(Tr *t);               /* !C as I32 0 or 1 */
-IrVal tr_nzcv_const(Tr *t, unsigned); /* four bits NZCV, packed */
+IrFlagCond ta_cond(Tr *t, unsigned cond);
+IrVal ta_borrow(Tr *t);               /* !C as I32 0 or 1 */
+IrVal ta_nzcv_const(Tr *t, unsigned); /* four bits NZCV, packed */
 /* x + y, x - y with flags set. */
-IrVal tr_adds(Tr *t, bool sf, IrVal x, IrVal y);
-IrVal tr_subs(Tr *t, bool sf, IrVal x, IrVal y, bool want);
+IrVal ta_adds(Tr *t, bool sf, IrVal x, IrVal y);
+IrVal ta_subs(Tr *t, bool sf, IrVal x, IrVal y, bool want);
 
 /* Ends */
-void tr_goto(Tr *t, uint64_t pc);
-void tr_goto_ind(Tr *t, IrVal pc, IrHint hint);
-void tr_exit(Tr *t, IrVal pc);
-void tr_end_exit(Tr *t); /* after this instruction, through the dispatcher */
-void tr_exc(Tr *t, uint32_t esr);
-void tr_undef(Tr *t);
+void ta_goto(Tr *t, uint64_t pc);
+void ta_goto_ind(Tr *t, IrVal pc, IrHint hint);
+void ta_exit(Tr *t, IrVal pc);
+void ta_end_exit(Tr *t); /* after this instruction, through the dispatcher */
+void ta_exc(Tr *t, uint32_t esr);
+void ta_undef(Tr *t);
 /* Emits the trap and returns false when FP instructions are not enabled. */
-bool tr_fp_ok(Tr *t);
+bool ta_fp_ok(Tr *t);
 
 /* Guest memory */
-unsigned tr_mmu(const Tr *t);
-unsigned tr_memop(const Tr *t, unsigned log2);
-IrVal tr_add_imm(Tr *t, IrVal base, int64_t imm);
+unsigned ta_mmu(const Tr *t);
+unsigned ta_memop(const Tr *t, unsigned log2);
+IrVal ta_add_imm(Tr *t, IrVal base, int64_t imm);
 
 /* false: the encoding is not allocated (here). */
-bool tr_dp_imm(Tr *t);
-bool tr_dp_reg(Tr *t);
-bool tr_ls(Tr *t);
-bool tr_exclusive(Tr *t);
-bool tr_lse(Tr *t);
-bool tr_rcpc(Tr *t);
-bool tr_simd_ls(Tr *t);
-bool tr_branch(Tr *t);
-bool tr_fp(Tr *t);   /* scalar FP */
-bool tr_simd(Tr *t); /* vectors; false: not done inline */
+bool ta_dp_imm(Tr *t);
+bool ta_dp_reg(Tr *t);
+bool ta_ls(Tr *t);
+bool ta_exclusive(Tr *t);
+bool ta_lse(Tr *t);
+bool ta_rcpc(Tr *t);
+bool ta_simd_ls(Tr *t);
+bool ta_branch(Tr *t);
+bool ta_fp(Tr *t);   /* scalar FP */
+bool ta_simd(Tr *t); /* vectors; false: not done inline */
 
 bool a64_bitmask(bool n, unsigned imms, unsigned immr, bool sf, uint64_t *mask);
 void a64_translate(VCpu *cpu, IrBlock *b, unsigned max);
