@@ -5,6 +5,7 @@
 extern const DeviceType cirrus_vga_type;
 extern const DeviceType e1000_type;
 extern const DeviceType fw_cfg_type;
+extern const DeviceType gicv2_type;
 extern const DeviceType hpet_type;
 extern const DeviceType i440fx_type;
 extern const DeviceType i8042_type;
@@ -28,6 +29,9 @@ extern const DeviceType piix3_ide_type;
 extern const DeviceType piix3_uhci_type;
 extern const DeviceType piix4_pm_type;
 extern const DeviceType piix4_uhci_type;
+extern const DeviceType pl011_type;
+extern const DeviceType pl031_type;
+extern const DeviceType pl061_type;
 extern const DeviceType port92_type;
 extern const DeviceType rtl8139_type;
 extern const DeviceType usb_hub_type;
@@ -49,6 +53,7 @@ const DeviceType *const device_types[] = {
     &cirrus_vga_type,
     &e1000_type,
     &fw_cfg_type,
+    &gicv2_type,
     &hpet_type,
     &i440fx_type,
     &i8042_type,
@@ -72,6 +77,9 @@ const DeviceType *const device_types[] = {
     &piix3_uhci_type,
     &piix4_pm_type,
     &piix4_uhci_type,
+    &pl011_type,
+    &pl031_type,
+    &pl061_type,
     &port92_type,
     &rtl8139_type,
     &usb_hub_type,

@@ -84,9 +84,9 @@ typedef struct JitLoc {
 
 enum { JIT_FAULT_CINV = 0x80 };
 typedef struct JitFault {
-    uint16_t host_off; /* return address of the call, from the block's start */
-    uint16_t pc_delta; /* guest pc - block's pc */
-    uint16_t locs;     /* index of the first */
+    uint16_t host_off;  /* return address of the call, from the block's start */
+    uint16_t pc_delta;  /* guest pc - block's pc */
+    uint16_t locs;      /* index of the first */
     uint8_t kind, size; /* IrFlags.kind, | JIT_FAULT_CINV */
     uint8_t n_locs;
     uint8_t host_fp; /* the call runs with the host's MXCSR */

@@ -25,10 +25,32 @@ enum {
     DMACR = 0x48,
     PERIPH_ID = 0xfe0,
 };
-enum { FR_CTS = 1, FR_DSR = 2, FR_DCD = 4, FR_RXFE = 0x10, FR_TXFF = 0x20, FR_RXFF = 0x40, FR_TXFE = 0x80 };
+enum {
+    FR_CTS = 1,
+    FR_DSR = 2,
+    FR_DCD = 4,
+    FR_RXFE = 0x10,
+    FR_TXFF = 0x20,
+    FR_RXFF = 0x40,
+    FR_TXFE = 0x80
+};
 enum { LCR_BRK = 1, LCR_FEN = 0x10 };
-enum { CR_UARTEN = 1, CR_LBE = 0x80, CR_TXE = 0x100, CR_RXE = 0x200, CR_DTR = 0x400, CR_RTS = 0x800 };
-enum { INT_RX = 0x10, INT_TX = 0x20, INT_RT = 0x40, INT_BE = 0x200, INT_OE = 0x400, INT_ALL = 0x7ff };
+enum {
+    CR_UARTEN = 1,
+    CR_LBE = 0x80,
+    CR_TXE = 0x100,
+    CR_RXE = 0x200,
+    CR_DTR = 0x400,
+    CR_RTS = 0x800
+};
+enum {
+    INT_RX = 0x10,
+    INT_TX = 0x20,
+    INT_RT = 0x40,
+    INT_BE = 0x200,
+    INT_OE = 0x400,
+    INT_ALL = 0x7ff
+};
 enum { DR_BE = 0x400, DR_OE = 0x800 };
 
 struct Pl011 {
@@ -330,12 +352,23 @@ static void unrealize(Device *dev)
 }
 
 static const StateField fields[] = {
-    STATE_U32(Pl011, rsr),     STATE_U32(Pl011, ilpr),     STATE_U32(Pl011, ibrd),
-    STATE_U32(Pl011, fbrd),    STATE_U32(Pl011, lcr),      STATE_U32(Pl011, cr),
-    STATE_U32(Pl011, ifls),    STATE_U32(Pl011, imsc),     STATE_U32(Pl011, ris),
-    STATE_U32(Pl011, dmacr),   STATE_U16_ARRAY(Pl011, rx), STATE_U8(Pl011, rx_head),
-    STATE_U8(Pl011, rx_count), STATE_U8_ARRAY(Pl011, tx),  STATE_U8(Pl011, tx_head),
-    STATE_U8(Pl011, tx_count), STATE_END_FIELD,
+    STATE_U32(Pl011, rsr),
+    STATE_U32(Pl011, ilpr),
+    STATE_U32(Pl011, ibrd),
+    STATE_U32(Pl011, fbrd),
+    STATE_U32(Pl011, lcr),
+    STATE_U32(Pl011, cr),
+    STATE_U32(Pl011, ifls),
+    STATE_U32(Pl011, imsc),
+    STATE_U32(Pl011, ris),
+    STATE_U32(Pl011, dmacr),
+    STATE_U16_ARRAY(Pl011, rx),
+    STATE_U8(Pl011, rx_head),
+    STATE_U8(Pl011, rx_count),
+    STATE_U8_ARRAY(Pl011, tx),
+    STATE_U8(Pl011, tx_head),
+    STATE_U8(Pl011, tx_count),
+    STATE_END_FIELD,
 };
 
 static bool post_load(void *obj, GError **err)

@@ -178,8 +178,8 @@ static void unrealize(Device *dev)
 }
 
 static const StateField fields[] = {
-    STATE_U8(Pl061, data), STATE_U8(Pl061, in),    STATE_U8(Pl061, dir), STATE_U8(Pl061, is),
-    STATE_U8(Pl061, ibe),  STATE_U8(Pl061, iev),   STATE_U8(Pl061, ie),  STATE_U8(Pl061, edge),
+    STATE_U8(Pl061, data),  STATE_U8(Pl061, in),  STATE_U8(Pl061, dir), STATE_U8(Pl061, is),
+    STATE_U8(Pl061, ibe),   STATE_U8(Pl061, iev), STATE_U8(Pl061, ie),  STATE_U8(Pl061, edge),
     STATE_U8(Pl061, afsel), STATE_END_FIELD,
 };
 

@@ -1,6 +1,7 @@
 /*
- * Arm Generic Interrupt Controller, architecture version 2 (IHI 0048B.b), as GIC-400 has it, without
- * Security and Virtualization Extensions: distributor and CPU interfaces for up to eight CPUs.
+ * Arm Generic Interrupt Controller, architecture version 2 (IHI 0048B.b), as GIC-400 has it,
+ * without Security and Virtualization Extensions: distributor and CPU interfaces for up to eight
+ * CPUs.
  */
 #include "hw/intc/gicv2.h"
 #include "core/log.h"
@@ -46,7 +47,14 @@ enum {
     C_IIDR = 0xfc,
     C_DIR = 0x1000,
 };
-enum { CTLR_GRP0 = 1, CTLR_GRP1 = 2, CTLR_ACKCTL = 4, CTLR_FIQEN = 8, CTLR_CBPR = 16, CTLR_EOIMODE = 0x200 };
+enum {
+    CTLR_GRP0 = 1,
+    CTLR_GRP1 = 2,
+    CTLR_ACKCTL = 4,
+    CTLR_FIQEN = 8,
+    CTLR_CBPR = 16,
+    CTLR_EOIMODE = 0x200
+};
 
 typedef struct GicIrq {
     bool enabled, pending, active, level, edge, group1;
@@ -511,7 +519,8 @@ static void dist_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
         return;
     }
     if (size != 4 || off & 3) {
-        guest_error("GIC: %u-byte write of distributor register %" G_GINT64_MODIFIER "x", size, off);
+        guest_error("GIC: %u-byte write of distributor register %" G_GINT64_MODIFIER "x", size,
+                    off);
         return;
     }
     if (off == D_CTLR) {
@@ -536,7 +545,8 @@ static void dist_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
     update(g);
 }
 
-static const MemOps dist_ops = {.read = dist_read, .write = dist_write, .impl_min = 1, .impl_max = 4};
+static const MemOps dist_ops = {
+    .read = dist_read, .write = dist_write, .impl_min = 1, .impl_max = 4};
 static const MemOps cpu_ops = {.read = cpu_read, .write = cpu_write, .impl_min = 4, .impl_max = 4};
 
 /* ---- life ---- */
@@ -555,8 +565,7 @@ static void reset(Device *dev)
         bool level = g->irq[i].level;
 
         g->irq[i] = (GicIrq){.level = level};
-        g->irq[i].enabled = g->irq[i].edge =
-            i < GICV2_CPUS * PRIVATE && i % PRIVATE < SGIS;
+        g->irq[i].enabled = g->irq[i].edge = i < GICV2_CPUS * PRIVATE && i % PRIVATE < SGIS;
     }
     if (g->cfg.n_cpus == 1) { /* one CPU: it is the target of everything */
         for (unsigned i = GICV2_CPUS * PRIVATE; i < N_STATES; i++) {
@@ -582,16 +591,21 @@ static void unrealize(Device *dev)
 }
 
 static const StateField irq_fields[] = {
-    STATE_BOOL(GicIrq, enabled), STATE_BOOL(GicIrq, pending),
-    STATE_BOOL(GicIrq, active),  STATE_BOOL(GicIrq, level),
-    STATE_BOOL(GicIrq, edge),    STATE_BOOL(GicIrq, group1),
-    STATE_U8(GicIrq, prio),      STATE_U8(GicIrq, targets),
-    STATE_U8(GicIrq, sources),   STATE_U8(GicIrq, active_source),
+    STATE_BOOL(GicIrq, enabled),
+    STATE_BOOL(GicIrq, pending),
+    STATE_BOOL(GicIrq, active),
+    STATE_BOOL(GicIrq, level),
+    STATE_BOOL(GicIrq, edge),
+    STATE_BOOL(GicIrq, group1),
+    STATE_U8(GicIrq, prio),
+    STATE_U8(GicIrq, targets),
+    STATE_U8(GicIrq, sources),
+    STATE_U8(GicIrq, active_source),
     STATE_END_FIELD,
 };
 static const StateTable irq_table = {.name = "irq", .version = 1, .fields = irq_fields};
 static const StateField cpu_fields[] = {
-    STATE_U32(GicCpu, ctlr), STATE_U32(GicCpu, apr),  STATE_U8(GicCpu, pmr),
+    STATE_U32(GicCpu, ctlr), STATE_U32(GicCpu, apr), STATE_U8(GicCpu, pmr),
     STATE_U8(GicCpu, bpr),   STATE_U8(GicCpu, abpr), STATE_END_FIELD,
 };
 static const StateTable cpu_table = {.name = "cpu", .version = 1, .fields = cpu_fields};

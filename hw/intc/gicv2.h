@@ -9,7 +9,7 @@ enum { GICV2_CPUS = 8, GICV2_MAX_IRQS = 1020 };
 
 typedef struct GicV2 GicV2;
 typedef struct GicV2Config {
-    uint64_t dist, cpu; /* bases of the distributor (4 KiB) and the CPU interface (8 KiB) */
+    uint64_t dist, cpu;      /* bases of the distributor (4 KiB) and the CPU interface (8 KiB) */
     unsigned n_cpus, n_irqs; /* n_irqs: with SGIs and PPIs, a multiple of 32 */
     Irq irq[GICV2_CPUS], fiq[GICV2_CPUS];
 } GicV2Config;

@@ -160,7 +160,7 @@ typedef struct Arm64Cpu {
     uint64_t mode;
     /* exclusive monitor */
     uint64_t ex_addr, ex_val[2];
-    uint32_t ex_size; /* 0: open */
+    uint32_t ex_size;      /* 0: open */
     uint32_t tlbi_pending; /* atomic: broadcasts that others have not done */
     /* PSTATE besides NZCV */
     uint32_t daif; /* PS_DAIF bits */
@@ -271,7 +271,8 @@ bool a64_tlbi(Arm64Cpu *c, uint32_t reg, uint64_t val);
 /* ---- sysreg.c ---- */
 /* How MRS/MSR of @reg can be done inline at level @el: offset of the storage, or -1. */
 int a64_sysreg_plain(const Arm64Cpu *c, uint32_t reg, bool write, unsigned el);
-#define SYSREG(op0, op1, crn, crm, op2) ((op0) << 14 | (op1) << 11 | (crn) << 7 | (crm) << 3 | (op2))
+#define SYSREG(op0, op1, crn, crm, op2)                                                            \
+    ((op0) << 14 | (op1) << 11 | (crn) << 7 | (crm) << 3 | (op2))
 
 /* ---- timer.c ---- */
 void a64_timer_init(Arm64Cpu *c);

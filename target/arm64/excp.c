@@ -23,10 +23,9 @@ void a64_set_nzcv(Arm64Cpu *c, uint32_t p)
 
 uint32_t a64_get_pstate(const Arm64Cpu *c)
 {
-    return a64_get_nzcv(c) | (c->dit ? PS_DIT : 0) | (c->uao ? PS_UAO : 0) |
-           (c->pan ? PS_PAN : 0) | (c->ss ? PS_SS : 0) | (c->il ? PS_IL : 0) |
-           (c->ssbs ? PS_SSBS : 0) | c->daif | (uint32_t)c->el << PS_EL_SHIFT |
-           (c->spsel ? PS_SP : 0);
+    return a64_get_nzcv(c) | (c->dit ? PS_DIT : 0) | (c->uao ? PS_UAO : 0) | (c->pan ? PS_PAN : 0) |
+           (c->ss ? PS_SS : 0) | (c->il ? PS_IL : 0) | (c->ssbs ? PS_SSBS : 0) | c->daif |
+           (uint32_t)c->el << PS_EL_SHIFT | (c->spsel ? PS_SP : 0);
 }
 
 void a64_save_sp(Arm64Cpu *c)
@@ -92,7 +91,8 @@ static void enter(Arm64Cpu *c, unsigned el, unsigned kind, uint64_t ret)
     } else if (c->spsel) {
         vector += 0x200;
     }
-    log_line(LOG_INT, "CPU %d: exception kind %u EL%u to EL%u, ESR %08x FAR %016" PRIx64 " pc %016" PRIx64,
+    log_line(LOG_INT,
+             "CPU %d: exception kind %u EL%u to EL%u, ESR %08x FAR %016" PRIx64 " pc %016" PRIx64,
              c->vcpu.index, kind, c->el, el, kind ? 0 : c->exc_esr, c->exc_far, ret);
     a64_save_sp(c);
     c->spsr[el] = pstate;

@@ -28,11 +28,11 @@ typedef union VReg {
 typedef struct FpState {
     VReg v[32];
     uint32_t fpcr;
-    uint32_t fpsr;    /* QC and IDC; the others are the host's sticky flags */
-    uint32_t feat;    /* FPF_*: optional instructions that exist */
-    uint8_t nzcv;     /* result of compares, four bits */
-    bool nzcv_set;    /* …when it was one */
-    uint8_t nzcv_in;  /* flags before, for conditional ones */
+    uint32_t fpsr;   /* QC and IDC; the others are the host's sticky flags */
+    uint32_t feat;   /* FPF_*: optional instructions that exist */
+    uint8_t nzcv;    /* result of compares, four bits */
+    bool nzcv_set;   /* …when it was one */
+    uint8_t nzcv_in; /* flags before, for conditional ones */
 } FpState;
 
 enum {
@@ -73,8 +73,20 @@ uint32_t a64_fpsr_of(uint32_t mxcsr);
 uint32_t a64_sticky_of(uint32_t fpsr);
 
 /* The arithmetic, by lane: @f for FPCR and IDC. */
-enum { FPO_ADD, FPO_SUB, FPO_MUL, FPO_DIV, FPO_MULX, FPO_MAX, FPO_MIN, FPO_MAXNM, FPO_MINNM,
-       FPO_ABD, FPO_RECPS, FPO_RSQRTS };
+enum {
+    FPO_ADD,
+    FPO_SUB,
+    FPO_MUL,
+    FPO_DIV,
+    FPO_MULX,
+    FPO_MAX,
+    FPO_MIN,
+    FPO_MAXNM,
+    FPO_MINNM,
+    FPO_ABD,
+    FPO_RECPS,
+    FPO_RSQRTS
+};
 uint32_t a64_f32_op(FpState *f, unsigned op, uint32_t a, uint32_t b);
 uint64_t a64_f64_op(FpState *f, unsigned op, uint64_t a, uint64_t b);
 /* addend + a * b */
@@ -86,8 +98,8 @@ uint64_t a64_f64_sqrt(FpState *f, uint64_t a);
 uint32_t a64_f32_rint(FpState *f, uint32_t a, unsigned mode, bool exact);
 uint64_t a64_f64_rint(FpState *f, uint64_t a, unsigned mode, bool exact);
 /* To a @bits wide integer with @fbits fraction bits, saturating. */
-uint64_t a64_f_to_int(FpState *f, double a, bool is_nan, unsigned mode, unsigned bits, bool is_signed,
-                      unsigned fbits);
+uint64_t a64_f_to_int(FpState *f, double a, bool is_nan, unsigned mode, unsigned bits,
+                      bool is_signed, unsigned fbits);
 double a64_f32_widen(FpState *f, uint32_t a, bool *is_nan); /* exact; input flushed */
 double a64_f64_in(FpState *f, uint64_t a, bool *is_nan);
 /* From an integer (sign-extended or not) with @fbits fraction bits. */

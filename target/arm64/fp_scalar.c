@@ -187,8 +187,9 @@ static uint64_t frint_ts(FpState *f, uint64_t raw, bool dbl, unsigned op)
     uint32_t csr;
     bool nan;
     double a = dbl ? a64_f64_in(f, raw, &nan) : a64_f32_widen(f, raw, &nan), top, r;
-    uint64_t min = dbl ? size == 64 ? 0xc3e0000000000000ull : 0xc1e0000000000000ull
-                       : size == 64 ? 0xdf000000ull : 0xcf000000ull;
+    uint64_t min = dbl          ? size == 64 ? 0xc3e0000000000000ull : 0xc1e0000000000000ull
+                   : size == 64 ? 0xdf000000ull
+                                : 0xcf000000ull;
 
     csr = _mm_getcsr();
     top = size == 64 ? 0x1p63 : 0x1p31;
@@ -366,8 +367,7 @@ static bool fccmp(FpState *f, uint32_t insn, unsigned type)
         return false;
     }
     f->nzcv = holds(f->nzcv_in, bits(insn, 15, 12))
-                  ? compare(f, type, bits(insn, 9, 5), f->v[bits(insn, 20, 16)].d[0],
-                            insn >> 4 & 1)
+                  ? compare(f, type, bits(insn, 9, 5), f->v[bits(insn, 20, 16)].d[0], insn >> 4 & 1)
                   : insn & 15;
     f->nzcv_set = true;
     return true;
@@ -411,8 +411,8 @@ bool a64_fp_scalar(FpState *f, uint64_t *x, uint32_t insn)
     case 2:
         return two_source(f, insn, type);
     default: { /* FCSEL */
-        unsigned from = holds(f->nzcv_in, bits(insn, 15, 12)) ? bits(insn, 9, 5)
-                                                               : bits(insn, 20, 16);
+        unsigned from =
+            holds(f->nzcv_in, bits(insn, 15, 12)) ? bits(insn, 9, 5) : bits(insn, 20, 16);
 
         if (type > 1) {
             return false;

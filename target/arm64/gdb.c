@@ -8,33 +8,42 @@
 #define V(n) "<reg name=\"v" #n "\" bitsize=\"128\" type=\"aarch64v\"/>"
 const char a64_gdb_xml[] =
     "<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\"><target>"
-    "<architecture>aarch64</architecture><feature name=\"org.gnu.gdb.aarch64.core\">" R(0) R(1) R(2)
-    R(3) R(4) R(5) R(6) R(7) R(8) R(9) R(10) R(11) R(12) R(13) R(14) R(15) R(16) R(17) R(18) R(19)
-    R(20) R(21) R(22) R(23) R(24) R(25) R(26) R(27) R(28) R(29) R(30)
-    "<reg name=\"sp\" bitsize=\"64\" type=\"data_ptr\"/>"
-    "<reg name=\"pc\" bitsize=\"64\" type=\"code_ptr\"/>"
-    "<flags id=\"cpsr_flags\" size=\"4\"><field name=\"SP\" start=\"0\" end=\"0\"/>"
-    "<field name=\"EL\" start=\"2\" end=\"3\"/><field name=\"nRW\" start=\"4\" end=\"4\"/>"
-    "<field name=\"F\" start=\"6\" end=\"6\"/><field name=\"I\" start=\"7\" end=\"7\"/>"
-    "<field name=\"A\" start=\"8\" end=\"8\"/><field name=\"D\" start=\"9\" end=\"9\"/>"
-    "<field name=\"IL\" start=\"20\" end=\"20\"/><field name=\"SS\" start=\"21\" end=\"21\"/>"
-    "<field name=\"V\" start=\"28\" end=\"28\"/><field name=\"C\" start=\"29\" end=\"29\"/>"
-    "<field name=\"Z\" start=\"30\" end=\"30\"/><field name=\"N\" start=\"31\" end=\"31\"/></flags>"
-    "<reg name=\"cpsr\" bitsize=\"32\" type=\"cpsr_flags\"/></feature>"
-    "<feature name=\"org.gnu.gdb.aarch64.fpu\">"
-    "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
-    "<vector id=\"v2u\" type=\"uint64\" count=\"2\"/><vector id=\"v2i\" type=\"int64\" count=\"2\"/>"
-    "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
-    "<vector id=\"v4u\" type=\"uint32\" count=\"4\"/><vector id=\"v4i\" type=\"int32\" count=\"4\"/>"
-    "<vector id=\"v8u\" type=\"uint16\" count=\"8\"/><vector id=\"v16u\" type=\"uint8\" count=\"16\"/>"
-    "<union id=\"aarch64v\"><field name=\"d\" type=\"v2d\"/><field name=\"u2\" type=\"v2u\"/>"
-    "<field name=\"i2\" type=\"v2i\"/><field name=\"f\" type=\"v4f\"/><field name=\"u4\" "
-    "type=\"v4u\"/><field name=\"i4\" type=\"v4i\"/><field name=\"u8\" type=\"v8u\"/>"
-    "<field name=\"u16\" type=\"v16u\"/></union>" V(0) V(1) V(2) V(3) V(4) V(5) V(6) V(7) V(8) V(9)
-    V(10) V(11) V(12) V(13) V(14) V(15) V(16) V(17) V(18) V(19) V(20) V(21) V(22) V(23) V(24) V(25)
-    V(26) V(27) V(28) V(29) V(30) V(31)
-    "<reg name=\"fpsr\" bitsize=\"32\" type=\"int\"/>"
-    "<reg name=\"fpcr\" bitsize=\"32\" type=\"int\"/></feature></target>";
+    "<architecture>aarch64</architecture><feature name=\"org.gnu.gdb.aarch64.core\">" R(0) R(1) R(
+        2) R(3) R(4) R(5) R(6) R(7) R(8) R(9) R(10) R(11) R(12) R(13) R(14) R(15) R(16) R(17) R(18)
+        R(19) R(20) R(21) R(22) R(23) R(24) R(25) R(26) R(27) R(28) R(29) R(
+            30) "<reg name=\"sp\" bitsize=\"64\" type=\"data_ptr\"/>"
+                "<reg name=\"pc\" bitsize=\"64\" type=\"code_ptr\"/>"
+                "<flags id=\"cpsr_flags\" size=\"4\"><field name=\"SP\" start=\"0\" end=\"0\"/>"
+                "<field name=\"EL\" start=\"2\" end=\"3\"/><field name=\"nRW\" start=\"4\" "
+                "end=\"4\"/>"
+                "<field name=\"F\" start=\"6\" end=\"6\"/><field name=\"I\" start=\"7\" end=\"7\"/>"
+                "<field name=\"A\" start=\"8\" end=\"8\"/><field name=\"D\" start=\"9\" end=\"9\"/>"
+                "<field name=\"IL\" start=\"20\" end=\"20\"/><field name=\"SS\" start=\"21\" "
+                "end=\"21\"/>"
+                "<field name=\"V\" start=\"28\" end=\"28\"/><field name=\"C\" start=\"29\" "
+                "end=\"29\"/>"
+                "<field name=\"Z\" start=\"30\" end=\"30\"/><field name=\"N\" start=\"31\" "
+                "end=\"31\"/></flags>"
+                "<reg name=\"cpsr\" bitsize=\"32\" type=\"cpsr_flags\"/></feature>"
+                "<feature name=\"org.gnu.gdb.aarch64.fpu\">"
+                "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
+                "<vector id=\"v2u\" type=\"uint64\" count=\"2\"/><vector id=\"v2i\" type=\"int64\" "
+                "count=\"2\"/>"
+                "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
+                "<vector id=\"v4u\" type=\"uint32\" count=\"4\"/><vector id=\"v4i\" type=\"int32\" "
+                "count=\"4\"/>"
+                "<vector id=\"v8u\" type=\"uint16\" count=\"8\"/><vector id=\"v16u\" "
+                "type=\"uint8\" count=\"16\"/>"
+                "<union id=\"aarch64v\"><field name=\"d\" type=\"v2d\"/><field name=\"u2\" "
+                "type=\"v2u\"/>"
+                "<field name=\"i2\" type=\"v2i\"/><field name=\"f\" type=\"v4f\"/><field "
+                "name=\"u4\" "
+                "type=\"v4u\"/><field name=\"i4\" type=\"v4i\"/><field name=\"u8\" type=\"v8u\"/>"
+                "<field name=\"u16\" type=\"v16u\"/></union>" V(0) V(1) V(2) V(3) V(4) V(5) V(6)
+                    V(7) V(8) V(9) V(10) V(11) V(12) V(13) V(14) V(15) V(16) V(17) V(18) V(19) V(
+                        20) V(21) V(22) V(23) V(24) V(25) V(26) V(27) V(28) V(29) V(30)
+                        V(31) "<reg name=\"fpsr\" bitsize=\"32\" type=\"int\"/>"
+                              "<reg name=\"fpcr\" bitsize=\"32\" type=\"int\"/></feature></target>";
 
 static int put(uint8_t *buf, uint64_t v, int n)
 {
@@ -161,12 +170,11 @@ char *a64_dump(VCpu *cpu, bool fpu)
                            c->spsel ? 'h' : 't', c->powered_off ? " OFF" : "",
                            cpu->halted ? " halted" : "");
     for (unsigned i = 1; i <= (c->has_el3 ? 3 : c->has_el2 ? 2 : 1); i++) {
-        g_string_append_printf(s,
-                               "EL%u: SCTLR=%08" PRIx64 " TCR=%016" PRIx64 " TTBR0=%016" PRIx64
-                               " VBAR=%016" PRIx64 " ESR=%08" PRIx64 " FAR=%016" PRIx64
-                               " ELR=%016" PRIx64 "\n",
-                               i, c->sctlr[i], c->tcr[i], c->ttbr0[i], c->vbar[i], c->esr[i],
-                               c->far[i], c->elr[i]);
+        g_string_append_printf(
+            s,
+            "EL%u: SCTLR=%08" PRIx64 " TCR=%016" PRIx64 " TTBR0=%016" PRIx64 " VBAR=%016" PRIx64
+            " ESR=%08" PRIx64 " FAR=%016" PRIx64 " ELR=%016" PRIx64 "\n",
+            i, c->sctlr[i], c->tcr[i], c->ttbr0[i], c->vbar[i], c->esr[i], c->far[i], c->elr[i]);
     }
     if (fpu) {
         g_string_append_printf(s, "FPCR=%08x FPSR=%08x\n", c->fp.fpcr, fpsr(c));

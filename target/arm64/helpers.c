@@ -90,7 +90,7 @@ uint64_t a64_h_sdiv32(VCpu *cpu, uint64_t a, uint64_t b)
     if (!y) {
         return 0;
     }
-    return y == -1 ? (uint32_t)-(uint32_t)x : (uint32_t)(x / y);
+    return y == -1 ? (uint32_t) - (uint32_t)x : (uint32_t)(x / y);
 }
 
 uint64_t a64_h_rbit(VCpu *cpu, uint64_t v)
@@ -238,7 +238,8 @@ static uint64_t swap_element(uint64_t v, unsigned esize)
     return __builtin_bswap64(v) >> (64 - esize * 8);
 }
 
-static void check_alignment(VCpu *cpu, uint64_t addr, unsigned esize, JitAccess access, uint64_t mode)
+static void check_alignment(VCpu *cpu, uint64_t addr, unsigned esize, JitAccess access,
+                            uint64_t mode)
 {
     if (mode >> 9 & 1 && addr & (esize - 1)) {
         a64_set_align_fault(cpu, addr, access, mode & 15);
@@ -327,7 +328,8 @@ uint64_t a64_h_simd(VCpu *cpu, uint64_t insn)
 
 /* ---- pointer authentication ---- */
 
-/* The hash is the implementation's choice (APA, GPA: impdef); any keyed mix that is quick will do. */
+/* The hash is the implementation's choice (APA, GPA: impdef); any keyed mix that is quick will do.
+ */
 static uint64_t pac_hash(uint64_t v, uint64_t mod, const uint64_t key[2])
 {
     uint64_t h = (v ^ key[0]) * 0x9e3779b97f4a7c15ull;

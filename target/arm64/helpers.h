@@ -19,7 +19,7 @@
     X(step, 0, IRH_FAULTS)                                                                         \
     X(br_target, 1, IRH_RET)                                                                       \
     X(eret, 0, IRH_ALL | IRH_RET) /* → pc */                                                     \
-    X(wfx, 2, IRH_ALL)              /* 0 WFI 1 WFE, next pc */                                     \
+    X(wfx, 2, IRH_ALL)            /* 0 WFI 1 WFE, next pc */                                       \
     X(sev, 0, IRH_HOSTFP)                                                                          \
     X(dsb, 0, IRH_ALL)                                                                             \
     X(mrs, 2, IRH_ALL | IRH_RET) /* register, instruction → value */                             \
@@ -30,11 +30,11 @@
     X(sdiv, 2, IRH_RET | IRH_PURE)                                                                 \
     X(sdiv32, 2, IRH_RET | IRH_PURE)                                                               \
     X(rbit, 1, IRH_RET | IRH_PURE)                                                                 \
-    X(crc32, 3, IRH_RET | IRH_PURE)  /* crc, value, bytes */                                       \
-    X(crc32c, 3, IRH_RET | IRH_PURE) /* crc, value, bytes */                                       \
-    X(pac, 3, IRH_ALL | IRH_RET)     /* value, modifier, key << 2 | operation */                   \
-    X(casp, 4, IRH_ALL)              /* address, rs, rt, mmu */                                    \
-    X(stxp, 4, IRH_ALL | IRH_RET)    /* address, lo, hi, mmu → status */                         \
+    X(crc32, 3, IRH_RET | IRH_PURE)                 /* crc, value, bytes */                        \
+    X(crc32c, 3, IRH_RET | IRH_PURE)                /* crc, value, bytes */                        \
+    X(pac, 3, IRH_ALL | IRH_RET)                    /* value, modifier, key << 2 | operation */    \
+    X(casp, 4, IRH_ALL)                             /* address, rs, rt, mmu */                     \
+    X(stxp, 4, IRH_ALL | IRH_RET)                   /* address, lo, hi, mmu → status */          \
     X(simd, 1, IRH_READS | IRH_WRITES | IRH_FAULTS) /* instruction: FP, SIMD data processing */    \
     X(simd_ld, 3, IRH_ALL)                          /* instruction, address, mmu | BE << 8 */      \
     X(simd_st, 3, IRH_ALL)

@@ -12,7 +12,7 @@ enum { FSC_SIZE = 0x00, FSC_TRANS = 0x04, FSC_ACCESS = 0x08, FSC_PERM = 0x0c, FS
 typedef struct Regime {
     uint64_t table, mask; /* of the table base */
     unsigned el;
-    unsigned tsz, granule; /* log2 of the granule */
+    unsigned tsz, granule;                     /* log2 of the granule */
     bool disabled, epd, ha, hd, hpd, el0, two; /* two: EL1&0, with two halves */
     bool is_high;
     unsigned pa_bits;
@@ -124,7 +124,8 @@ static uint64_t load_entry(Arm64Cpu *c, const Walk *w, uint64_t addr)
     return v;
 }
 
-static bool stage2(Arm64Cpu *c, Walk *w, uint64_t ipa, JitAccess access, bool s1ptw, uint64_t *phys);
+static bool stage2(Arm64Cpu *c, Walk *w, uint64_t ipa, JitAccess access, bool s1ptw,
+                   uint64_t *phys);
 
 static bool stage2_on(const Arm64Cpu *c, const Regime *r)
 {
@@ -149,8 +150,8 @@ static bool walk_tables(Arm64Cpu *c, const Regime *r, uint64_t va, Walk *w)
     table = r->table & ~((1ull << (va_bits - first + 3)) - 1);
     for (;; level++) {
         unsigned shift = g + stride * (3 - level);
-        unsigned n = level == 4 - (int)((va_bits - g + stride - 1) / stride) ? va_bits - shift
-                                                                             : stride;
+        unsigned n =
+            level == 4 - (int)((va_bits - g + stride - 1) / stride) ? va_bits - shift : stride;
         uint64_t addr = table + (va >> shift & ((1ull << n) - 1)) * 8;
 
         if (stage2_on(c, r) && !stage2(c, w, addr, JIT_READ, true, &addr)) {
@@ -353,8 +354,16 @@ static bool translate(Arm64Cpu *c, uint64_t vaddr, JitAccess access, unsigned mm
             if (va >> top) {
                 return fail_walk(w, FSC_SIZE, 0);
             }
-            *w = (Walk){.r = true, .w = true, .x = true, .user_r = true, .user_w = true,
-                        .user_x = true, .global = true, .phys = va, .leaf = 4096, .debug = debug};
+            *w = (Walk){.r = true,
+                        .w = true,
+                        .x = true,
+                        .user_r = true,
+                        .user_w = true,
+                        .user_x = true,
+                        .global = true,
+                        .phys = va,
+                        .leaf = 4096,
+                        .debug = debug};
             w->attr = 0xff;
         } else {
             if (!ok || r.tsz < 16 || r.tsz > 48 - (r.granule == 16) || r.epd ||

@@ -8,24 +8,28 @@
 #include "target/arm64/cpu.h"
 #include <string.h>
 
-#define CTR_V8 0x8444c004ull   /* 64-byte lines, PIPT instruction cache */
+#define CTR_V8 0x8444c004ull /* 64-byte lines, PIPT instruction cache */
 #define CTR_A76 0x9444c004ull
-#define CLIDR2 0x0a200023ull   /* L1 I + D, L2 unified, coherent at L2 */
+#define CLIDR2 0x0a200023ull /* L1 I + D, L2 unified, coherent at L2 */
 #define CLIDR3 0xc3000123ull
 /* CCSIDR: line 64 bytes; L1 data, L1 instruction, L2 */
-#define CCSIDRS {0x700fe01a, 0x201fe012, 0x70ffe07a, 0x70ffe07a}
+#define CCSIDRS                                                                                    \
+    {                                                                                              \
+        0x700fe01a, 0x201fe012, 0x70ffe07a, 0x70ffe07a                                             \
+    }
 
 /* ISAR0: AES 7:4, SHA1 11:8, SHA2 15:12, CRC32 19:16, LSE 23:20, RDM 31:28, SHA3 35:32, DP 47:44,
  * FHM 51:48, TS 55:52, RNDR 63:60 */
 #define ISAR0_V8 0x0000000000011120ull
 #define ISAR0_V82 0x0000100010211120ull
 #define ISAR0_MAX 0x1021100110212120ull
-/* ISAR1: DPB 3:0, API 11:8 (impdef), JSCVT 15:12, FCMA 19:16, LRCPC 23:20, GPI 31:28, FRINTTS 35:32,
- * SB 39:36 */
+/* ISAR1: DPB 3:0, API 11:8 (impdef), JSCVT 15:12, FCMA 19:16, LRCPC 23:20, GPI 31:28, FRINTTS
+ * 35:32, SB 39:36 */
 #define ISAR1_V82 0x0000000000100001ull
 #define ISAR1_MAX 0x0000001110211101ull
 #define PFR0_V8 0x0000000000000011ull
-#define PFR0_MAX 0x0001000000000011ull /* DIT 51:48 */
+#define PFR0_V82 0x1100000000000011ull /* CSV2, CSV3: no speculation past them */
+#define PFR0_MAX 0x1101000000000011ull /* DIT 51:48 */
 /* MMFR0: PARange 44 bits, ASID 16 bits, big-endian, 16K 64K 4K granules */
 #define MMFR0_44 0x0000000000101124ull /* TGran16 at 23:20 = 1, TGran64 and TGran4 = 0 */
 #define MMFR0_48 0x0000000000101125ull
@@ -67,7 +71,7 @@ static const Arm64Model models[] = {
      .midr = 0x414fd0b1,
      .isar0 = ISAR0_V82,
      .isar1 = ISAR1_V82,
-     .pfr0 = PFR0_V8,
+     .pfr0 = PFR0_V82,
      .pfr1 = 0x10,
      .mmfr0 = MMFR0_40 | 0x100000,
      .mmfr1 = MMFR1_V82,
@@ -81,7 +85,7 @@ static const Arm64Model models[] = {
      .midr = 0x414fd0c1,
      .isar0 = ISAR0_V82,
      .isar1 = ISAR1_V82,
-     .pfr0 = PFR0_V8,
+     .pfr0 = PFR0_V82,
      .pfr1 = 0x10,
      .mmfr0 = MMFR0_48,
      .mmfr1 = MMFR1_V82,

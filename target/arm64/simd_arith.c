@@ -31,7 +31,8 @@ uint64_t simd_sat_u(FpState *f, __int128 v, unsigned bits)
     return (uint64_t)v;
 }
 
-uint64_t simd_shift(FpState *f, uint64_t raw, unsigned size, int shift, bool u, bool round, bool sat)
+uint64_t simd_shift(FpState *f, uint64_t raw, unsigned size, int shift, bool u, bool round,
+                    bool sat)
 {
     unsigned width = 8u << size;
     __int128 v = u ? (__int128)(raw & mask(size))
@@ -622,8 +623,8 @@ static uint32_t dot4(bool u, const uint8_t *a, const uint8_t *b)
 }
 
 /* One complex number: FCMLA with rotation @rot × 90°. */
-static void fcmla(FpState *f, unsigned size, unsigned rot, const VReg *a, unsigned ai, const VReg *b,
-                  unsigned bi, VReg *d, unsigned di)
+static void fcmla(FpState *f, unsigned size, unsigned rot, const VReg *a, unsigned ai,
+                  const VReg *b, unsigned bi, VReg *d, unsigned di)
 {
     uint64_t sign = fp_sign(size), e1, e2, e3, e4;
 

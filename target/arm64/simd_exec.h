@@ -34,7 +34,8 @@ bool simd_shift_imm(FpState *f, const Simd *s);
 uint64_t simd_sat_s(FpState *f, __int128 v, unsigned bits);
 uint64_t simd_sat_u(FpState *f, __int128 v, unsigned bits);
 /* Shift left by @shift (right when negative), optionally rounding and saturating. */
-uint64_t simd_shift(FpState *f, uint64_t raw, unsigned size, int shift, bool u, bool round, bool sat);
+uint64_t simd_shift(FpState *f, uint64_t raw, unsigned size, int shift, bool u, bool round,
+                    bool sat);
 uint64_t simd_fp2(FpState *f, unsigned op, unsigned size, uint64_t a, uint64_t b);
 uint64_t simd_fma(FpState *f, unsigned size, uint64_t add, uint64_t a, uint64_t b);
 

@@ -285,7 +285,7 @@ static bool fp_misc_lane(FpState *f, const Simd *s, unsigned key, unsigned size,
         return !scalar && size == 2;
     case 0x3d:
         *out = size == 3 ? u ? a64_f64_rsqrte(f, v) : a64_f64_recpe(f, v)
-               : u       ? a64_f32_rsqrte(f, v)
+               : u ? a64_f32_rsqrte(f, v)
                          : a64_f32_recpe(f, v);
         return true;
     case 0x3f:
@@ -426,8 +426,11 @@ bool simd_across(FpState *f, const Simd *s)
         if (!s->u || !s->q || size & 1) {
             return false;
         }
-        r.d[0] = fp_across(f, op == 0xc ? size >> 1 ? FPO_MINNM : FPO_MAXNM
-                              : size >> 1 ? FPO_MIN : FPO_MAX, &a);
+        r.d[0] = fp_across(f,
+                           op == 0xc   ? size >> 1 ? FPO_MINNM : FPO_MAXNM
+                           : size >> 1 ? FPO_MIN
+                                       : FPO_MAX,
+                           &a);
         f->v[s->rd] = r;
         return true;
     }
@@ -522,8 +525,8 @@ static bool shift_narrow(FpState *f, const Simd *s, unsigned op, unsigned size, 
         r.d[0] = f->v[s->rd].d[0];
     }
     for (unsigned i = 0; i < count; i++) {
-        __int128 v = from_u ? (__int128)simd_get(&a, size + 1, i)
-                            : (__int128)simd_gets(&a, size + 1, i);
+        __int128 v =
+            from_u ? (__int128)simd_get(&a, size + 1, i) : (__int128)simd_gets(&a, size + 1, i);
 
         if (round) {
             v += (__int128)1 << (n - 1);

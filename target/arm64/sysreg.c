@@ -9,14 +9,14 @@
 #include <x86intrin.h>
 
 enum {
-    R_RO = 1,    /* no MSR: undefined */
-    R_FLUSH = 2, /* writing may change translations: flush if it does */
-    R_MODE = 4,  /* writing changes what translation depends on */
-    R_IGN = 8,   /* writes are ignored */
-    R_W32 = 16,  /* the upper half is RES0 */
-    R_FUNC = 32, /* special() does it */
-    R_PLAIN = 64,/* writing has no effect but storage: inline */
-    R_TVM = 128, /* trapped by HCR_EL2.TVM, TRVM */
+    R_RO = 1,     /* no MSR: undefined */
+    R_FLUSH = 2,  /* writing may change translations: flush if it does */
+    R_MODE = 4,   /* writing changes what translation depends on */
+    R_IGN = 8,    /* writes are ignored */
+    R_W32 = 16,   /* the upper half is RES0 */
+    R_FUNC = 32,  /* special() does it */
+    R_PLAIN = 64, /* writing has no effect but storage: inline */
+    R_TVM = 128,  /* trapped by HCR_EL2.TVM, TRVM */
 };
 
 typedef struct SysReg {
@@ -684,8 +684,7 @@ static bool is_gic(uint32_t reg)
     if (reg >> 14 != 3) {
         return false;
     }
-    return reg == S(3, 0, 4, 6, 0) ||
-           (crn == 12 && crm >= 8 && (op1 == 0 || op1 == 4 || op1 == 6));
+    return reg == S(3, 0, 4, 6, 0) || (crn == 12 && crm >= 8 && (op1 == 0 || op1 == 4 || op1 == 6));
 }
 
 static bool is_timer(uint32_t reg)
@@ -852,8 +851,10 @@ uint64_t a64_h_msr_imm(VCpu *cpu, uint64_t key, uint64_t imm)
 
 static void zva(Arm64Cpu *c, uint64_t addr)
 {
-    unsigned mmu = c->el == 0 ? MMU_EL0 : c->el == 1 ? (c->pan ? MMU_EL1_PAN : MMU_EL1)
-                   : c->el == 2 ? MMU_EL2 : MMU_EL3;
+    unsigned mmu = c->el == 0   ? MMU_EL0
+                   : c->el == 1 ? (c->pan ? MMU_EL1_PAN : MMU_EL1)
+                   : c->el == 2 ? MMU_EL2
+                                : MMU_EL3;
 
     addr &= ~63ull;
     jit_probe(&c->vcpu, addr, 64, JIT_WRITE, mmu);

@@ -185,7 +185,8 @@ static bool exception(Tr *t)
 static void pac_hint(Tr *t, unsigned rd, IrVal mod, unsigned key, unsigned op)
 {
     if (has_pauth(t)) {
-        ta_set_x(t, true, rd, ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, key << 2 | op)));
+        ta_set_x(t, true, rd,
+                 ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, key << 2 | op)));
     }
 }
 
@@ -194,8 +195,8 @@ static void hint(Tr *t)
     unsigned n = bits(t, 11, 5);
 
     switch (n) {
-    case 2:   /* WFE */
-    case 3:   /* WFI */
+    case 2: /* WFE */
+    case 3: /* WFI */
         ta_pack_flags(t);
         ir_call2(t->b, &a64_hd_wfx, ta_i64(t, n == 2), ta_i64(t, t->pc + 4));
         ta_end_exit(t);

@@ -95,9 +95,9 @@ static bool mov_wide(Tr *t)
         return true;
     case 3:
         if (rd != 31) {
-            ta_set_x(t, sf, rd,
-                     ir_deposit(t->b, ty_(sf), ta_x(t, rd), ta_imm(t, sf, bits(t, 20, 5)), pos,
-                                16));
+            ta_set_x(
+                t, sf, rd,
+                ir_deposit(t->b, ty_(sf), ta_x(t, rd), ta_imm(t, sf, bits(t, 20, 5)), pos, 16));
         }
         return true;
     default:

@@ -1,7 +1,7 @@
 /* A64 loads and stores: translation. DDI 0487 section C4.1.88. */
+#include "accel/jit/ir-vec.h"
 #include "target/arm64/helpers.h"
 #include "target/arm64/translate.h"
-#include "accel/jit/ir-vec.h"
 
 /* What a single-register access does. */
 typedef struct Access {
@@ -428,8 +428,8 @@ bool ta_simd_ls(Tr *t)
     }
     base = ta_xsp(t, rn_(t));
     if (post) {
-        wb = rm_(t) == 31 ? ta_add_imm(t, base, bytes)
-                          : ir_add(t->b, IR_I64, base, ta_x(t, rm_(t)));
+        wb =
+            rm_(t) == 31 ? ta_add_imm(t, base, bytes) : ir_add(t->b, IR_I64, base, ta_x(t, rm_(t)));
     }
     if (plain && !(t->mode & (M_BE | M_ALIGN))) {
         multi_plain(t, regs, load, base);
@@ -450,7 +450,8 @@ static bool pac_load(Tr *t)
 {
     IrVal addr, ptr;
 
-    if (bits(t, 31, 30) != 3 || bit(t, 26) || !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8))) {
+    if (bits(t, 31, 30) != 3 || bit(t, 26) ||
+        !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8))) {
         return false;
     }
     ptr = ir_call3(t->b, &a64_hd_pac, ta_xsp(t, rn_(t)), ta_i64(t, 0),

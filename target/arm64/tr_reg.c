@@ -250,8 +250,9 @@ static bool pauth_1(Tr *t)
                  ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, (op & 1) << 3 | 2)));
         return true;
     }
-    ta_set_x(t, true, rd,
-             ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, (op & 3) << 2 | (op >> 2 & 1))));
+    ta_set_x(
+        t, true, rd,
+        ir_call3(t->b, &a64_hd_pac, ta_x(t, rd), mod, ta_i64(t, (op & 3) << 2 | (op >> 2 & 1))));
     return true;
 }
 
@@ -323,8 +324,8 @@ static bool crc(Tr *t, unsigned op)
         return false;
     }
     ta_set_x(t, false, rd_(t),
-             ir_call3(t->b, op & 4 ? &a64_hd_crc32c : &a64_hd_crc32, ir_ext32u(t->b, ta_x(t, rn_(t))),
-                      v, ta_i64(t, bytes)));
+             ir_call3(t->b, op & 4 ? &a64_hd_crc32c : &a64_hd_crc32,
+                      ir_ext32u(t->b, ta_x(t, rn_(t))), v, ta_i64(t, bytes)));
     return true;
 }
 

@@ -5,10 +5,8 @@
 #include "target/arm64/helpers.h"
 
 /* Heat: what compilers use most; the jit pins as many as the host has registers for. */
-#define GPR(n, h)                                                                                  \
-    [n] = {.name = "X" #n, .type = IR_I64, .heat = h, .off = offsetof(Arm64Cpu, x[n])}
-#define VREG(n)                                                                                    \
-    [AG_V0 + n] = {.name = "V" #n, .type = IR_V128, .off = offsetof(Arm64Cpu, fp.v[n])}
+#define GPR(n, h) [n] = {.name = "X" #n, .type = IR_I64, .heat = h, .off = offsetof(Arm64Cpu, x[n])}
+#define VREG(n) [AG_V0 + n] = {.name = "V" #n, .type = IR_V128, .off = offsetof(Arm64Cpu, fp.v[n])}
 const JitGlobal a64_jit_globals[AG_COUNT] = {
     GPR(0, 100),
     GPR(1, 98),
@@ -163,7 +161,7 @@ void ta_pack_flags(Tr *t)
 IrFlagCond ta_cond(Tr *t, unsigned cond)
 {
     static const uint8_t map[] = {
-        IRFC_Z, IRFC_NZ, IRFC_NC,  IRFC_C,  IRFC_N,  IRFC_NN, IRFC_V,
+        IRFC_Z,  IRFC_NZ,  IRFC_NC, IRFC_C,  IRFC_N,  IRFC_NN, IRFC_V,
         IRFC_NV, IRFC_NCZ, IRFC_CZ, IRFC_GE, IRFC_LT, IRFC_GT, IRFC_LE,
     };
 
@@ -377,11 +375,7 @@ static void one(Tr *t, bool first)
 
 void a64_translate(VCpu *cpu, IrBlock *b, unsigned max)
 {
-    Tr tr = {.b = b,
-             .c = arm64(cpu),
-             .mode = b->mode,
-             .pc = b->pc,
-             .flags = {.kind = IRF_PACKED}},
+    Tr tr = {.b = b, .c = arm64(cpu), .mode = b->mode, .pc = b->pc, .flags = {.kind = IRF_PACKED}},
        *t = &tr;
     uint64_t page = b->pc >> 12;
 
