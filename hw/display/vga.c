@@ -6,11 +6,12 @@
 #include "hw/display/vga.h"
 #include "core/log.h"
 #include "core/machine.h"
+#include "hw/display/edid.h"
 #include "hw/display/vga_regs.h"
 #include "hw/firmware/rom.h"
 #include <string.h>
 
-#define MMIO_SIZE 4096
+#define MMIO_SIZE 4096 /* from 0 on the monitor's EDID */
 #define MMIO_VGA 0x400 /* ports 3C0–3DF */
 #define MMIO_VBE 0x500 /* the VBE registers, 16 bits each */
 #define MMIO_ENDIAN 0x600
@@ -29,15 +30,25 @@ static bool init_vram(MemRegion *r, uint32_t mb, GError **err)
 
 typedef struct VgaPci {
     PciDevice pci;
-    uint32_t vgamem_mb;
+    uint32_t vgamem_mb, xres, yres;
+    bool edid;
+    uint8_t edid_data[EDID_SIZE];
     Vga vga;
     MemRegion vram, mmio;
 } VgaPci;
 
 static uint64_t mmio_read(void *opaque, uint64_t off, unsigned size)
 {
+    const VgaPci *d = opaque;
     Vga *s = &((VgaPci *)opaque)->vga;
 
+    if (off < MMIO_VGA) {
+        uint64_t v = 0;
+        for (unsigned i = 0; i < size; i++) {
+            v |= (uint64_t)(off + i < EDID_SIZE ? d->edid_data[off + i] : 0) << i * 8;
+        }
+        return v;
+    }
     if (off >= MMIO_VGA && off < MMIO_VGA + 0x20) {
         uint64_t v = 0;
         for (unsigned i = 0; i < size; i++) {
@@ -88,6 +99,9 @@ static bool vga_pci_realize(Device *dev, GError **err)
     VgaPci *v = (VgaPci *)dev;
     PciBus *bus = (PciBus *)dev->bus;
 
+    if (v->edid && !edid_make(v->edid_data, v->xres, v->yres, err)) {
+        return false;
+    }
     if (!pci_device_init(&v->pci, &vga_pci_info, err)) {
         return false;
     }
@@ -144,6 +158,9 @@ static void vga_pci_reset(Device *dev)
 static const Property vga_pci_props[] = {
     PCI_PROPERTIES(VgaPci),
     {"vgamem_mb", PROP_U32, offsetof(VgaPci, vgamem_mb), "16", "video memory in MiB"},
+    {"edid", PROP_BOOL, offsetof(VgaPci, edid), "on", "a monitor that says what it can do"},
+    {"xres", PROP_U32, offsetof(VgaPci, xres), "1280", "its width in pixels"},
+    {"yres", PROP_U32, offsetof(VgaPci, yres), "800", "its height in pixels"},
     {NULL},
 };
 
