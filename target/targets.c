@@ -1,6 +1,7 @@
 /* All targets: see targets.h. */
 #include "target/targets.h"
 #include "target/arm64/arm64.h"
+#include "target/riscv/riscv.h"
 #include "target/x86/x86.h"
 #include <string.h>
 
@@ -8,6 +9,8 @@ const Target *const all_targets[] = {
     &x86_64_target,
     &i386_target,
     &arm64_target,
+    &riscv64_target,
+    &riscv32_target,
     NULL,
 };
 

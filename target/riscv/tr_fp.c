@@ -1,0 +1,333 @@
+/* Floating-point instructions: F, D, Zfh, Zfhmin. Unprivileged ISA, chapters 20-22. */
+#include "accel/jit/ir-vec.h"
+#include "target/riscv/fp.h"
+#include "target/riscv/translate.h"
+
+/* The encoding's fmt field. */
+static RvFmt fmt_of(unsigned field)
+{
+    return (RvFmt)field;
+}
+
+/* ---- state ---- */
+
+/* false: floating point is off, the instruction became an exception. */
+static bool fp_on(Tr *t)
+{
+    if (t->mode & RM_FS_OFF) {
+        tr_illegal(t, 0);
+        return false;
+    }
+    return true;
+}
+
+/* Something of the floating-point state is written; after everything that can fault. */
+static void fp_dirty(Tr *t)
+{
+    if (!t->fs_dirty) {
+        IrVal st = ir_lde(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, mstatus));
+
+        ir_ste(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, mstatus),
+               ir_or(t->b, IR_I64, st, tr_k(t, MST_FS)));
+        t->fs_dirty = true;
+    }
+}
+
+/* Rounding mode of the instruction; false: reserved, the instruction became an exception. */
+static bool rounding(Tr *t, unsigned *rm)
+{
+    *rm = t->insn >> 12 & 7;
+    if (*rm == RM_DYN) {
+        *rm = t->mode >> RM_FRM_SHIFT & 7;
+    }
+    if (*rm > RM_RMM) {
+        tr_illegal(t, 0);
+        return false;
+    }
+    return true;
+}
+
+static IrVal fbits(Tr *t, unsigned n)
+{
+    return ir_vtoi(t->b, IR_I64, IRVOP_MOVD_TOI, tr_fg(n), 0);
+}
+
+static void set_fbits(Tr *t, unsigned n, IrVal v, RvFmt f)
+{
+    fp_dirty(t);
+    ir_mov(t->b, IR_V128, tr_fg(n), ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0));
+    t->boxed = (t->boxed & ~(1u << n)) | (f == FMT_S) << n;
+}
+
+/* Bits of f[n] as a number of format @f: unboxed, upper bits 0. */
+static IrVal fnum(Tr *t, unsigned n, RvFmt f)
+{
+    IrVal v = fbits(t, n);
+
+    if (f == FMT_D) {
+        return v;
+    }
+    if (f == FMT_S && t->boxed >> n & 1) {
+        return ir_ext32u(t->b, v);
+    }
+    v = ir_movcond(t->b, IR_I64, IR_I64, IRC_LTU, v, tr_k(t, f == FMT_S ? BOX_S : BOX_H),
+                   tr_k(t, rv_nan(f)), v);
+    return f == FMT_S ? ir_ext32u(t->b, v) : ir_ext16u(t->b, IR_I64, v);
+}
+
+static IrVal box(Tr *t, IrVal v, RvFmt f)
+{
+    return f == FMT_D ? v : ir_or(t->b, IR_I64, v, tr_k(t, f == FMT_S ? BOX_S : BOX_H));
+}
+
+/* ---- moves, loads, stores ---- */
+
+static void op_fload(Tr *t, unsigned f)
+{
+    IrVal addr, v;
+
+    if (!fp_on(t)) {
+        return;
+    }
+    addr = tr_addr(t, tr_rs1(t), tr_imm_i(t));
+    if (f == FMT_D) {
+        v = ir_qld(t->b, IR_V128, tr_memop(t, 3), addr);
+        fp_dirty(t);
+        ir_mov(t->b, IR_V128, tr_fg(tr_rd(t)), v);
+        t->boxed &= ~(1u << tr_rd(t));
+    } else {
+        v = ir_qld(t->b, IR_I64, tr_memop(t, f == FMT_S ? 2 : 1), addr);
+        set_fbits(t, tr_rd(t), box(t, v, f), f);
+    }
+}
+
+static void op_fstore(Tr *t, unsigned f)
+{
+    IrVal addr;
+
+    if (!fp_on(t)) {
+        return;
+    }
+    addr = tr_addr(t, tr_rs1(t), tr_imm_s(t));
+    if (f == FMT_H) {
+        ir_qst(t->b, IR_I64, tr_memop(t, 1), addr, fbits(t, tr_rs2(t)));
+    } else {
+        ir_qst(t->b, IR_V128, tr_memop(t, f == FMT_D ? 3 : 2), addr, tr_fg(tr_rs2(t)));
+    }
+}
+
+static void op_fmv_to_x(Tr *t, unsigned f)
+{
+    IrVal v;
+
+    if (!fp_on(t)) {
+        return;
+    }
+    v = fbits(t, tr_rs1(t));
+    tr_set_x(t, tr_rd(t),
+             f == FMT_D   ? v
+             : f == FMT_S ? ir_ext32s(t->b, v)
+                          : ir_ext16s(t->b, IR_I64, v));
+}
+
+static void op_fmv_from_x(Tr *t, unsigned f)
+{
+    if (fp_on(t)) {
+        IrVal v = tr_x(t, tr_rs1(t));
+
+        v = f == FMT_D ? v : f == FMT_S ? ir_ext32u(t->b, v) : ir_ext16u(t->b, IR_I64, v);
+        set_fbits(t, tr_rd(t), box(t, v, f), f);
+    }
+}
+
+static void op_fsgnj(Tr *t, unsigned f)
+{
+    unsigned kind = t->insn >> 12 & 7, rs1 = tr_rs1(t), rs2 = tr_rs2(t);
+    uint64_t sign = rv_sign(f);
+    IrVal a, s;
+
+    if (!fp_on(t)) {
+        return;
+    }
+    if (rs1 == rs2 && kind == 0 && (f == FMT_D || (f == FMT_S && t->boxed >> rs1 & 1))) {
+        fp_dirty(t);
+        ir_mov(t->b, IR_V128, tr_fg(tr_rd(t)), tr_fg(rs1));
+        t->boxed = (t->boxed & ~(1u << tr_rd(t))) | (f == FMT_S) << tr_rd(t);
+        return;
+    }
+    a = fnum(t, rs1, f);
+    s = rs1 == rs2 ? a : fnum(t, rs2, f);
+    if (kind == 1) {
+        s = ir_not(t->b, IR_I64, s);
+    }
+    s = ir_and(t->b, IR_I64, s, tr_k(t, sign));
+    a = kind == 2 ? ir_xor(t->b, IR_I64, a, s)
+                  : ir_or(t->b, IR_I64, ir_and(t->b, IR_I64, a, tr_k(t, ~sign)), s);
+    set_fbits(t, tr_rd(t), box(t, a, f), f);
+}
+
+/* ---- arithmetic ---- */
+
+static void op_f2(Tr *t, unsigned op)
+{
+    RvFmt f = fmt_of(t->insn >> 25 & 3);
+    unsigned rm = 0;
+    bool rounds = op <= FP_SQRT, to_int = op >= FP_LE;
+    IrVal r;
+
+    if (!fp_on(t) || (rounds && !rounding(t, &rm))) {
+        return;
+    }
+    fp_dirty(t);
+    r = ir_call3(t->b, &rv_hd_fp_op2, tr_k(t, op | f << 8 | rm << 16), fbits(t, tr_rs1(t)),
+                 op == FP_SQRT ? tr_k(t, 0) : fbits(t, tr_rs2(t)));
+    if (to_int) {
+        tr_set_x(t, tr_rd(t), r);
+    } else {
+        set_fbits(t, tr_rd(t), r, f);
+    }
+}
+
+static void op_f3(Tr *t, unsigned op)
+{
+    RvFmt f = fmt_of(t->insn >> 25 & 3);
+    unsigned rm;
+
+    if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    fp_dirty(t);
+    set_fbits(t, tr_rd(t),
+              ir_call4(t->b, &rv_hd_fp_op3, tr_k(t, op | f << 8 | rm << 16), fbits(t, tr_rs1(t)),
+                       fbits(t, tr_rs2(t)), fbits(t, t->insn >> 27)),
+              f);
+}
+
+/* aux: from format | to format << 4 */
+static void op_fcvt(Tr *t, unsigned aux)
+{
+    unsigned rm;
+
+    if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    fp_dirty(t);
+    set_fbits(t, tr_rd(t),
+              ir_call2(t->b, &rv_hd_fp_cvt, tr_k(t, (aux & 15) | aux >> 4 << 8 | rm << 16),
+                       fbits(t, tr_rs1(t))),
+              fmt_of(aux >> 4));
+}
+
+static void op_fcvt_to_x(Tr *t, unsigned f)
+{
+    unsigned rm, kind = tr_rs2(t);
+
+    if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    fp_dirty(t);
+    tr_set_x(
+        t, tr_rd(t),
+        ir_call2(t->b, &rv_hd_fp_to_int, tr_k(t, kind | f << 8 | rm << 16), fbits(t, tr_rs1(t))));
+}
+
+static void op_fcvt_from_x(Tr *t, unsigned f)
+{
+    unsigned rm, kind = tr_rs2(t);
+
+    if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    fp_dirty(t);
+    set_fbits(
+        t, tr_rd(t),
+        ir_call2(t->b, &rv_hd_fp_from_int, tr_k(t, kind | f << 8 | rm << 16), tr_x(t, tr_rs1(t))),
+        f);
+}
+
+static void op_fclass(Tr *t, unsigned f)
+{
+    if (fp_on(t)) {
+        tr_set_x(t, tr_rd(t), ir_call2(t->b, &rv_hd_fp_class, tr_k(t, f), fbits(t, tr_rs1(t))));
+    }
+}
+
+/* ---- rows ---- */
+
+#define FR(f7, fmt) 0xfe00007f, (0x53 | (uint32_t)(f7) << 27 | (uint32_t)(fmt) << 25)
+#define FR3(f7, fmt, f3)                                                                           \
+    0xfe00707f, (0x53 | (uint32_t)(f7) << 27 | (uint32_t)(fmt) << 25 | (f3) << 12)
+#define FU(f7, fmt, rs2)                                                                           \
+    0xfff0007f, (0x53 | (uint32_t)(f7) << 27 | (uint32_t)(fmt) << 25 | (rs2) << 20)
+#define FU3(f7, fmt, rs2, f3)                                                                      \
+    0xfff0707f, (0x53 | (uint32_t)(f7) << 27 | (uint32_t)(fmt) << 25 | (rs2) << 20 | (f3) << 12)
+
+/* What S, D and H have alike. */
+#define FORMAT(fmt, ext)                                                                           \
+    {FR(0x00, fmt), ext, 0, op_f2, FP_ADD}, {FR(0x01, fmt), ext, 0, op_f2, FP_SUB},                \
+        {FR(0x02, fmt), ext, 0, op_f2, FP_MUL}, {FR(0x03, fmt), ext, 0, op_f2, FP_DIV},            \
+        {FU(0x0b, fmt, 0), ext, 0, op_f2, FP_SQRT}, {FR3(0x04, fmt, 0), ext, 0, op_fsgnj, fmt},    \
+        {FR3(0x04, fmt, 1), ext, 0, op_fsgnj, fmt}, {FR3(0x04, fmt, 2), ext, 0, op_fsgnj, fmt},    \
+        {FR3(0x05, fmt, 0), ext, 0, op_f2, FP_MIN}, {FR3(0x05, fmt, 1), ext, 0, op_f2, FP_MAX},    \
+        {FR3(0x14, fmt, 0), ext, 0, op_f2, FP_LE}, {FR3(0x14, fmt, 1), ext, 0, op_f2, FP_LT},      \
+        {FR3(0x14, fmt, 2), ext, 0, op_f2, FP_EQ}, {FU3(0x1c, fmt, 0, 1), ext, 0, op_fclass, fmt}, \
+        {FU(0x18, fmt, 0), ext, 0, op_fcvt_to_x, fmt},                                             \
+        {FU(0x18, fmt, 1), ext, 0, op_fcvt_to_x, fmt},                                             \
+        {FU(0x18, fmt, 2), ext, 64, op_fcvt_to_x, fmt},                                            \
+        {FU(0x18, fmt, 3), ext, 64, op_fcvt_to_x, fmt},                                            \
+        {FU(0x1a, fmt, 0), ext, 0, op_fcvt_from_x, fmt},                                           \
+        {FU(0x1a, fmt, 1), ext, 0, op_fcvt_from_x, fmt},                                           \
+        {FU(0x1a, fmt, 2), ext, 64, op_fcvt_from_x, fmt},                                          \
+    {                                                                                              \
+        FU(0x1a, fmt, 3), ext, 64, op_fcvt_from_x, fmt                                             \
+    }
+
+static const TrRow fp_rows[] = {
+    FORMAT(FMT_S, RVE_F),
+    FORMAT(FMT_D, RVE_D),
+    FORMAT(FMT_H, RVE_ZFH),
+    {FU3(0x1c, FMT_S, 0, 0), RVE_F, 0, op_fmv_to_x, FMT_S},
+    {FU3(0x1e, FMT_S, 0, 0), RVE_F, 0, op_fmv_from_x, FMT_S},
+    {FU3(0x1c, FMT_D, 0, 0), RVE_D, 64, op_fmv_to_x, FMT_D},
+    {FU3(0x1e, FMT_D, 0, 0), RVE_D, 64, op_fmv_from_x, FMT_D},
+    {FU3(0x1c, FMT_H, 0, 0), RVE_ZFHMIN, 0, op_fmv_to_x, FMT_H},
+    {FU3(0x1e, FMT_H, 0, 0), RVE_ZFHMIN, 0, op_fmv_from_x, FMT_H},
+    {FU(0x08, FMT_S, FMT_D), RVE_D, 0, op_fcvt, FMT_D | FMT_S << 4},
+    {FU(0x08, FMT_D, FMT_S), RVE_D, 0, op_fcvt, FMT_S | FMT_D << 4},
+    {FU(0x08, FMT_S, FMT_H), RVE_ZFHMIN, 0, op_fcvt, FMT_H | FMT_S << 4},
+    {FU(0x08, FMT_H, FMT_S), RVE_ZFHMIN, 0, op_fcvt, FMT_S | FMT_H << 4},
+    {FU(0x08, FMT_D, FMT_H), RVE_ZFHMIN, 0, op_fcvt, FMT_H | FMT_D << 4},
+    {FU(0x08, FMT_H, FMT_D), RVE_ZFHMIN, 0, op_fcvt, FMT_D | FMT_H << 4},
+    {0},
+};
+
+#define F4(op, fn)                                                                                 \
+    {0x0600007f, (op) | FMT_S << 25, RVE_F, 0, op_f3, fn},                                         \
+        {0x0600007f, (op) | FMT_D << 25, RVE_D, 0, op_f3, fn},                                     \
+    {                                                                                              \
+        0x0600007f, (op) | FMT_H << 25, RVE_ZFH, 0, op_f3, fn                                      \
+    }
+
+static const TrRow madd_rows[] = {F4(0x43, FP_MADD), {0}};
+static const TrRow msub_rows[] = {F4(0x47, FP_MSUB), {0}};
+static const TrRow nmsub_rows[] = {F4(0x4b, FP_NMSUB), {0}};
+static const TrRow nmadd_rows[] = {F4(0x4f, FP_NMADD), {0}};
+
+static const TrRow fload_rows[] = {
+    {TR_I3(0x07, 1), RVE_ZFHMIN, 0, op_fload, FMT_H},
+    {TR_I3(0x07, 2), RVE_F, 0, op_fload, FMT_S},
+    {TR_I3(0x07, 3), RVE_D, 0, op_fload, FMT_D},
+    {0},
+};
+static const TrRow fstore_rows[] = {
+    {TR_I3(0x27, 1), RVE_ZFHMIN, 0, op_fstore, FMT_H},
+    {TR_I3(0x27, 2), RVE_F, 0, op_fstore, FMT_S},
+    {TR_I3(0x27, 3), RVE_D, 0, op_fstore, FMT_D},
+    {0},
+};
+
+const TrRow *const rv_tr_fp_rows[32] = {
+    [0x53 >> 2] = fp_rows,     [0x43 >> 2] = madd_rows,  [0x47 >> 2] = msub_rows,
+    [0x4b >> 2] = nmsub_rows,  [0x4f >> 2] = nmadd_rows, [0x07 >> 2] = fload_rows,
+    [0x27 >> 2] = fstore_rows,
+};
