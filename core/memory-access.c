@@ -252,7 +252,7 @@ static void region_store(MemRegion *r, uint64_t off, uint64_t val, unsigned size
 {
     bool locked;
 
-    if (r->kind != MEM_IO) {
+    if (r->kind != MEM_IO && !(r->kind == MEM_ROM && r->ops)) {
         /* In this order a translation or a picture made in between is noticed. */
         host_store(r->host + off, val, size);
         mem_set_dirty(r, off, size);
@@ -262,6 +262,12 @@ static void region_store(MemRegion *r, uint64_t off, uint64_t val, unsigned size
         io_write(r, off, val, size);
         io_leave(r, locked);
     }
+}
+
+/* Are guest writes to @range lost? */
+static inline bool drops_writes(const FlatRange *range)
+{
+    return range->readonly && !(range->region->kind == MEM_ROM && range->region->ops);
 }
 
 /* ---- single accesses ---- */
@@ -281,7 +287,7 @@ void mem_range_store(const FlatRange *range, uint64_t addr, uint64_t val, unsign
 {
     uint64_t off = addr - range->addr;
 
-    if (range->readonly || G_UNLIKELY(off >= range->size || range->size - off < size)) {
+    if (drops_writes(range) || G_UNLIKELY(off >= range->size || range->size - off < size)) {
         return;
     }
     region_store(range->region, range->off + off, val, size, in_lock);
@@ -317,7 +323,7 @@ void mem_view_store(const FlatView *v, uint64_t addr, uint64_t val, unsigned siz
     if (i < v->n && r->addr <= addr) {
         uint64_t off = addr - r->addr;
         if (G_LIKELY(r->size - off >= size)) {
-            if (!r->readonly) {
+            if (!drops_writes(r)) {
                 region_store(r->region, r->off + off, val, size, in_lock);
             }
             return;

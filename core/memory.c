@@ -278,6 +278,17 @@ bool mem_region_init_rom(MemRegion *r, const char *name, uint64_t size, GError *
     return init_memory(r, name, MEM_ROM, size, err);
 }
 
+bool mem_region_init_rom_device(MemRegion *r, const char *name, const MemOps *ops, void *opaque,
+                                uint64_t size, GError **err)
+{
+    if (!init_memory(r, name, MEM_ROM, size, err)) {
+        return false;
+    }
+    r->ops = ops;
+    r->opaque = opaque;
+    return true;
+}
+
 void mem_region_destroy(MemRegion *r)
 {
     if (!r->name) {

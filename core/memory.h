@@ -52,7 +52,7 @@ typedef struct MemOps {
 typedef enum {
     MEM_CONTAINER,
     MEM_RAM,
-    MEM_ROM, /* guest writes are ignored */
+    MEM_ROM, /* guest writes are ignored, or go to @ops */
     MEM_IO,
     MEM_ALIAS,
 } MemKind;
@@ -77,7 +77,7 @@ struct MemRegion {
     uint64_t size;
     MemRegion *parent;
     GList *children; /* highest priority first; later addition first among equals */
-    /* MEM_IO */
+    /* MEM_IO; MEM_ROM that takes writes */
     const MemOps *ops;
     void *opaque;
     /* MEM_RAM, MEM_ROM */
@@ -122,6 +122,10 @@ void mem_region_init_alias(MemRegion *r, const char *name, MemRegion *target, ui
 /* memfd-backed, zeroed, MAP_NORESERVE. Fails when the host has no address space. */
 bool mem_region_init_ram(MemRegion *r, const char *name, uint64_t size, GError **err);
 bool mem_region_init_rom(MemRegion *r, const char *name, uint64_t size, GError **err);
+/* ROM whose guest writes go to ops->write (flash memory, read as memory and programmed by
+ * commands). ops->read is not used. */
+bool mem_region_init_rom_device(MemRegion *r, const char *name, const MemOps *ops, void *opaque,
+                                uint64_t size, GError **err);
 /* Takes @r out of its parent and frees what it holds (not @r). No vCPU may run with a view
  * that shows @r: stop the machine or wait for the accelerator to have taken the new view. */
 void mem_region_destroy(MemRegion *r);

@@ -2,7 +2,7 @@
 #include "core/device.h"
 
 /* clang-format off */
-extern const DeviceType cirrus_vga_type;
+extern const DeviceType sifive_test_type, serial_mmio_type, plic_type, pflash_type, pcie_ecam_type, pcie_ecam_root_type, goldfish_rtc_type, aclint_type, cirrus_vga_type;
 extern const DeviceType e1000_type;
 extern const DeviceType fw_cfg_type;
 extern const DeviceType gicv2_type;
@@ -96,6 +96,14 @@ const DeviceType *const device_types[] = {
     &virtio_net_pci_type,
     &virtio_rng_device_type,
     &virtio_rng_pci_type,
+    &aclint_type,
+    &goldfish_rtc_type,
+    &pcie_ecam_root_type,
+    &pcie_ecam_type,
+    &pflash_type,
+    &plic_type,
+    &serial_mmio_type,
+    &sifive_test_type,
     NULL,
 };
 /* clang-format on */

@@ -6,12 +6,7 @@
 #include <string.h>
 
 const Target *const all_targets[] = {
-    &x86_64_target,
-    &i386_target,
-    &arm64_target,
-    &riscv64_target,
-    &riscv32_target,
-    NULL,
+    &x86_64_target, &i386_target, &arm64_target, &riscv64_target, &riscv32_target, NULL,
 };
 
 const Target *target_find(const char *name)

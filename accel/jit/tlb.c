@@ -521,8 +521,6 @@ static void store_in_page(JitCpu *j, uint64_t addr, uint64_t v, unsigned size, u
         before_write(j, e, off, size);
         host_store(e->host + off, v, size);
         after_write(j, e, addr, size, mmu);
-    } else if (e->host) {
-        /* ROM: ignored */
     } else if (size == 1 || size == 2 || size == 4 || size == 8) {
         io_store(j, e->phys + off, v, size);
     } else {

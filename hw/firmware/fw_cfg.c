@@ -1,6 +1,6 @@
 /*
- * fw_cfg, port-mapped. Interface text: "QEMU Firmware Configuration (fw_cfg) Device"; users:
- * SeaBIOS src/fw/paravirt.c, Linux drivers/firmware/qemu_fw_cfg.c.
+ * fw_cfg, by ports or memory-mapped. Interface text: "QEMU Firmware Configuration (fw_cfg) Device";
+ * users: SeaBIOS src/fw/paravirt.c, Linux drivers/firmware/qemu_fw_cfg.c.
  */
 #include "hw/firmware/fw_cfg.h"
 #include "core/log.h"
@@ -48,6 +48,8 @@ typedef struct BootPath {
 struct FwCfg {
     Device dev;
     MemRegion ports, dma_port;
+    MemRegion *mmio_parent; /* NULL: ports */
+    uint64_t mmio_base;
     GHashTable *items; /* key → Item */
     GPtrArray *files;  /* names; file i has key FW_CFG_FILE_FIRST + i */
     GArray *boot;      /* of BootPath, in order */
@@ -459,6 +461,11 @@ static void dma_port_write(void *opaque, uint64_t off, uint64_t val, unsigned si
     FwCfg *s = opaque;
     uint32_t part = GUINT32_SWAP_LE_BE((uint32_t)val);
 
+    if (size == 8 && off == 0) {
+        s->dma_addr = GUINT64_SWAP_LE_BE(val);
+        dma_start(s);
+        return;
+    }
     if (size != 4) {
         return;
     }
@@ -470,6 +477,29 @@ static void dma_port_write(void *opaque, uint64_t off, uint64_t val, unsigned si
     }
 }
 
+/* Data register: as many bytes of the item as the access is wide, first byte lowest. */
+static uint64_t mmio_read(void *opaque, uint64_t off, unsigned size)
+{
+    uint64_t val = 0;
+
+    if (off >= 8) {
+        return 0;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        val |= (ports_read(opaque, 1, 1) & 0xff) << 8 * i;
+    }
+    return val;
+}
+
+static void mmio_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
+{
+    if (off == 8 && size == 2) {
+        select_key(opaque, GUINT16_SWAP_LE_BE((uint16_t)val));
+    }
+}
+
+static const MemOps mmio_ops = {.read = mmio_read, .write = mmio_write, .impl_max = 8};
+static const MemOps mmio_dma_ops = {.read = dma_port_read, .write = dma_port_write, .impl_max = 8};
 static const MemOps ports_ops = {.read = ports_read, .write = ports_write, .impl_max = 2};
 static const MemOps dma_ops = {.read = dma_port_read, .write = dma_port_write, .impl_max = 4};
 
@@ -486,6 +516,13 @@ static bool fw_cfg_realize(Device *dev, GError **err)
     fw_cfg_set_bytes(s, FW_CFG_SIGNATURE, "QEMU", 4);
     fw_cfg_set_u32(s, FW_CFG_ID, ID_TRADITIONAL | ID_DMA);
     rebuild_dir(s);
+    if (s->mmio_parent) {
+        mem_region_init_io(&s->ports, "fw-cfg", &mmio_ops, s, 16);
+        mem_region_add(s->mmio_parent, &s->ports, s->mmio_base, 0);
+        mem_region_init_io(&s->dma_port, "fw-cfg-dma", &mmio_dma_ops, s, 8);
+        mem_region_add(s->mmio_parent, &s->dma_port, s->mmio_base + 16, 0);
+        return true;
+    }
     mem_region_init_io(&s->ports, "fw-cfg", &ports_ops, s, 2);
     mem_region_add(&m->io_root, &s->ports, PORT_BASE, 0);
     mem_region_init_io(&s->dma_port, "fw-cfg-dma", &dma_ops, s, 8);
@@ -538,6 +575,19 @@ FwCfg *fw_cfg_new(Machine *m, GError **err)
 {
     FwCfg *s = (FwCfg *)device_new(&fw_cfg_type, m);
 
+    if (!device_realize(&s->dev, NULL, err)) {
+        device_free(&s->dev);
+        return NULL;
+    }
+    return s;
+}
+
+FwCfg *fw_cfg_new_mmio(Machine *m, MemRegion *parent, uint64_t base, GError **err)
+{
+    FwCfg *s = (FwCfg *)device_new(&fw_cfg_type, m);
+
+    s->mmio_parent = parent;
+    s->mmio_base = base;
     if (!device_realize(&s->dev, NULL, err)) {
         device_free(&s->dev);
         return NULL;

@@ -50,8 +50,12 @@ enum {
     FW_CFG_NAME_MAX = 55,
 };
 
-/* On @m->io_root and @m->memory. */
+/* Ports 510h… on @m->io_root, DMA to @m->memory. */
 FwCfg *fw_cfg_new(Machine *m, GError **err);
+/* The register block of boards without ports: data at 0 (8 bytes), selector at 8 (big endian), DMA
+ * address at 16; FW_CFG_MMIO_SIZE bytes at @base of @parent. */
+FwCfg *fw_cfg_new_mmio(Machine *m, MemRegion *parent, uint64_t base, GError **err);
+#define FW_CFG_MMIO_SIZE 0x18
 
 /* The machine's, or NULL. */
 FwCfg *fw_cfg_find(Machine *m);

@@ -13,8 +13,16 @@
 #define OPTION_ROM_MAX (16u << 20)
 
 static const char *const system_dirs[] = {
-    RHEA_PREFIX "/share/rhea", "/usr/share/rhea",    "/usr/share/seabios",   "/usr/share/qemu",
-    "/usr/share/vgabios",      "/usr/lib/ipxe/qemu", "/usr/share/ipxe/qemu", "/usr/share/ovmf",
+    RHEA_PREFIX "/share/rhea",
+    "/usr/share/rhea",
+    "/usr/share/seabios",
+    "/usr/share/qemu",
+    "/usr/share/vgabios",
+    "/usr/lib/ipxe/qemu",
+    "/usr/share/ipxe/qemu",
+    "/usr/share/ovmf",
+    "/usr/lib/riscv64-linux-gnu/opensbi/generic",
+    "/usr/share/opensbi/lp64/generic/firmware",
 };
 
 static char *in_dir(const char *dir, const char *name)

@@ -6,25 +6,28 @@
 #include "target/riscv/fp.h"
 #include <string.h>
 
+/* clang-format off */
 #define R(n, w, t) "<reg name=\"" n "\" bitsize=\"" w "\" type=\"" t "\"/>"
 #define XREGS(w)                                                                                   \
     R("zero", w, "int")                                                                            \
-    R("ra", w, "code_ptr") R("sp", w, "data_ptr") R("gp", w, "data_ptr") R("tp", w, "data_ptr")    \
-        R("t0", w, "int") R("t1", w, "int") R("t2", w, "int") R("fp", w, "data_ptr")               \
-            R("s1", w, "int") R("a0", w, "int") R("a1", w, "int") R("a2", w, "int")                \
-                R("a3", w, "int") R("a4", w, "int") R("a5", w, "int") R("a6", w, "int")            \
-                    R("a7", w, "int") R("s2", w, "int") R("s3", w, "int") R("s4", w, "int")        \
-                        R("s5", w, "int") R("s6", w, "int") R("s7", w, "int") R("s8", w, "int")    \
-                            R("s9", w, "int") R("s10", w, "int") R("s11", w, "int")                \
-                                R("t3", w, "int") R("t4", w, "int") R("t5", w, "int")              \
-                                    R("t6", w, "int") R("pc", w, "code_ptr")
+    R("ra", w, "code_ptr")                                                                         \
+    R("sp", w, "data_ptr")                                                                         \
+    R("gp", w, "data_ptr") R("tp", w, "data_ptr") R("t0", w, "int") R("t1", w, "int")              \
+        R("t2", w, "int") R("fp", w, "data_ptr") R("s1", w, "int") R("a0", w, "int")               \
+            R("a1", w, "int") R("a2", w, "int") R("a3", w, "int") R("a4", w, "int")                \
+                R("a5", w, "int") R("a6", w, "int") R("a7", w, "int") R("s2", w, "int")            \
+                    R("s3", w, "int") R("s4", w, "int") R("s5", w, "int") R("s6", w, "int")        \
+                        R("s7", w, "int") R("s8", w, "int") R("s9", w, "int") R("s10", w, "int")   \
+                            R("s11", w, "int") R("t3", w, "int") R("t4", w, "int")                 \
+                                R("t5", w, "int") R("t6", w, "int") R("pc", w, "code_ptr")
 #define F(n) R(n, "64", "ieee_double")
 #define FREGS                                                                                      \
     F("ft0")                                                                                       \
-    F("ft1") F("ft2") F("ft3") F("ft4") F("ft5") F("ft6") F("ft7") F("fs0") F("fs1") F("fa0")      \
-        F("fa1") F("fa2") F("fa3") F("fa4") F("fa5") F("fa6") F("fa7") F("fs2") F("fs3") F("fs4")  \
-            F("fs5") F("fs6") F("fs7") F("fs8") F("fs9") F("fs10") F("fs11") F("ft8") F("ft9")     \
-                F("ft10") F("ft11")
+    F("ft1")                                                                                       \
+    F("ft2")                                                                                       \
+    F("ft3") F("ft4") F("ft5") F("ft6") F("ft7") F("fs0") F("fs1") F("fa0") F("fa1") F("fa2")      \
+        F("fa3") F("fa4") F("fa5") F("fa6") F("fa7") F("fs2") F("fs3") F("fs4") F("fs5") F("fs6")  \
+            F("fs7") F("fs8") F("fs9") F("fs10") F("fs11") F("ft8") F("ft9") F("ft10") F("ft11")
 #define XML(arch, w)                                                                               \
     "<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\"><target>"                   \
     "<architecture>" arch "</architecture><feature name=\"org.gnu.gdb.riscv.cpu\">" XREGS(         \
@@ -33,6 +36,8 @@
             R("fcsr", "32", "int") "</feature>"                                                    \
                                    "<feature name=\"org.gnu.gdb.riscv.virtual\">" R(               \
                                        "priv", w, "int") "</feature></target>"
+
+/* clang-format on */
 
 const char rv_gdb_xml64[] = XML("riscv:rv64", "64");
 const char rv_gdb_xml32[] = XML("riscv:rv32", "32");

@@ -15,7 +15,7 @@ static RvFmt fmt_of(unsigned field)
 static bool fp_on(Tr *t)
 {
     if (t->mode & RM_FS_OFF) {
-        tr_illegal(t, 0);
+        rvt_illegal(t, 0);
         return false;
     }
     return true;
@@ -28,7 +28,7 @@ static void fp_dirty(Tr *t)
         IrVal st = ir_lde(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, mstatus));
 
         ir_ste(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, mstatus),
-               ir_or(t->b, IR_I64, st, tr_k(t, MST_FS)));
+               ir_or(t->b, IR_I64, st, rvt_k(t, MST_FS)));
         t->fs_dirty = true;
     }
 }
@@ -41,7 +41,7 @@ static bool rounding(Tr *t, unsigned *rm)
         *rm = t->mode >> RM_FRM_SHIFT & 7;
     }
     if (*rm > RM_RMM) {
-        tr_illegal(t, 0);
+        rvt_illegal(t, 0);
         return false;
     }
     return true;
@@ -49,13 +49,13 @@ static bool rounding(Tr *t, unsigned *rm)
 
 static IrVal fbits(Tr *t, unsigned n)
 {
-    return ir_vtoi(t->b, IR_I64, IRVOP_MOVD_TOI, tr_fg(n), 0);
+    return ir_vtoi(t->b, IR_I64, IRVOP_MOVD_TOI, rvt_fg(n), 0);
 }
 
 static void set_fbits(Tr *t, unsigned n, IrVal v, RvFmt f)
 {
     fp_dirty(t);
-    ir_mov(t->b, IR_V128, tr_fg(n), ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0));
+    ir_mov(t->b, IR_V128, rvt_fg(n), ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, v, 0));
     t->boxed = (t->boxed & ~(1u << n)) | (f == FMT_S) << n;
 }
 
@@ -70,14 +70,14 @@ static IrVal fnum(Tr *t, unsigned n, RvFmt f)
     if (f == FMT_S && t->boxed >> n & 1) {
         return ir_ext32u(t->b, v);
     }
-    v = ir_movcond(t->b, IR_I64, IR_I64, IRC_LTU, v, tr_k(t, f == FMT_S ? BOX_S : BOX_H),
-                   tr_k(t, rv_nan(f)), v);
+    v = ir_movcond(t->b, IR_I64, IR_I64, IRC_LTU, v, rvt_k(t, f == FMT_S ? BOX_S : BOX_H),
+                   rvt_k(t, rv_nan(f)), v);
     return f == FMT_S ? ir_ext32u(t->b, v) : ir_ext16u(t->b, IR_I64, v);
 }
 
 static IrVal box(Tr *t, IrVal v, RvFmt f)
 {
-    return f == FMT_D ? v : ir_or(t->b, IR_I64, v, tr_k(t, f == FMT_S ? BOX_S : BOX_H));
+    return f == FMT_D ? v : ir_or(t->b, IR_I64, v, rvt_k(t, f == FMT_S ? BOX_S : BOX_H));
 }
 
 /* ---- moves, loads, stores ---- */
@@ -89,15 +89,15 @@ static void op_fload(Tr *t, unsigned f)
     if (!fp_on(t)) {
         return;
     }
-    addr = tr_addr(t, tr_rs1(t), tr_imm_i(t));
+    addr = rvt_addr(t, rvt_rs1(t), rvt_imm_i(t));
     if (f == FMT_D) {
-        v = ir_qld(t->b, IR_V128, tr_memop(t, 3), addr);
+        v = ir_qld(t->b, IR_V128, rvt_memop(t, 3), addr);
         fp_dirty(t);
-        ir_mov(t->b, IR_V128, tr_fg(tr_rd(t)), v);
-        t->boxed &= ~(1u << tr_rd(t));
+        ir_mov(t->b, IR_V128, rvt_fg(rvt_rd(t)), v);
+        t->boxed &= ~(1u << rvt_rd(t));
     } else {
-        v = ir_qld(t->b, IR_I64, tr_memop(t, f == FMT_S ? 2 : 1), addr);
-        set_fbits(t, tr_rd(t), box(t, v, f), f);
+        v = ir_qld(t->b, IR_I64, rvt_memop(t, f == FMT_S ? 2 : 1), addr);
+        set_fbits(t, rvt_rd(t), box(t, v, f), f);
     }
 }
 
@@ -108,11 +108,11 @@ static void op_fstore(Tr *t, unsigned f)
     if (!fp_on(t)) {
         return;
     }
-    addr = tr_addr(t, tr_rs1(t), tr_imm_s(t));
+    addr = rvt_addr(t, rvt_rs1(t), rvt_imm_s(t));
     if (f == FMT_H) {
-        ir_qst(t->b, IR_I64, tr_memop(t, 1), addr, fbits(t, tr_rs2(t)));
+        ir_qst(t->b, IR_I64, rvt_memop(t, 1), addr, fbits(t, rvt_rs2(t)));
     } else {
-        ir_qst(t->b, IR_V128, tr_memop(t, f == FMT_D ? 3 : 2), addr, tr_fg(tr_rs2(t)));
+        ir_qst(t->b, IR_V128, rvt_memop(t, f == FMT_D ? 3 : 2), addr, rvt_fg(rvt_rs2(t)));
     }
 }
 
@@ -123,26 +123,26 @@ static void op_fmv_to_x(Tr *t, unsigned f)
     if (!fp_on(t)) {
         return;
     }
-    v = fbits(t, tr_rs1(t));
-    tr_set_x(t, tr_rd(t),
-             f == FMT_D   ? v
-             : f == FMT_S ? ir_ext32s(t->b, v)
-                          : ir_ext16s(t->b, IR_I64, v));
+    v = fbits(t, rvt_rs1(t));
+    rvt_set_x(t, rvt_rd(t),
+              f == FMT_D   ? v
+              : f == FMT_S ? ir_ext32s(t->b, v)
+                           : ir_ext16s(t->b, IR_I64, v));
 }
 
 static void op_fmv_from_x(Tr *t, unsigned f)
 {
     if (fp_on(t)) {
-        IrVal v = tr_x(t, tr_rs1(t));
+        IrVal v = rvt_x(t, rvt_rs1(t));
 
         v = f == FMT_D ? v : f == FMT_S ? ir_ext32u(t->b, v) : ir_ext16u(t->b, IR_I64, v);
-        set_fbits(t, tr_rd(t), box(t, v, f), f);
+        set_fbits(t, rvt_rd(t), box(t, v, f), f);
     }
 }
 
 static void op_fsgnj(Tr *t, unsigned f)
 {
-    unsigned kind = t->insn >> 12 & 7, rs1 = tr_rs1(t), rs2 = tr_rs2(t);
+    unsigned kind = t->insn >> 12 & 7, rs1 = rvt_rs1(t), rs2 = rvt_rs2(t);
     uint64_t sign = rv_sign(f);
     IrVal a, s;
 
@@ -151,8 +151,8 @@ static void op_fsgnj(Tr *t, unsigned f)
     }
     if (rs1 == rs2 && kind == 0 && (f == FMT_D || (f == FMT_S && t->boxed >> rs1 & 1))) {
         fp_dirty(t);
-        ir_mov(t->b, IR_V128, tr_fg(tr_rd(t)), tr_fg(rs1));
-        t->boxed = (t->boxed & ~(1u << tr_rd(t))) | (f == FMT_S) << tr_rd(t);
+        ir_mov(t->b, IR_V128, rvt_fg(rvt_rd(t)), rvt_fg(rs1));
+        t->boxed = (t->boxed & ~(1u << rvt_rd(t))) | (f == FMT_S) << rvt_rd(t);
         return;
     }
     a = fnum(t, rs1, f);
@@ -160,10 +160,10 @@ static void op_fsgnj(Tr *t, unsigned f)
     if (kind == 1) {
         s = ir_not(t->b, IR_I64, s);
     }
-    s = ir_and(t->b, IR_I64, s, tr_k(t, sign));
+    s = ir_and(t->b, IR_I64, s, rvt_k(t, sign));
     a = kind == 2 ? ir_xor(t->b, IR_I64, a, s)
-                  : ir_or(t->b, IR_I64, ir_and(t->b, IR_I64, a, tr_k(t, ~sign)), s);
-    set_fbits(t, tr_rd(t), box(t, a, f), f);
+                  : ir_or(t->b, IR_I64, ir_and(t->b, IR_I64, a, rvt_k(t, ~sign)), s);
+    set_fbits(t, rvt_rd(t), box(t, a, f), f);
 }
 
 /* ---- arithmetic ---- */
@@ -179,12 +179,12 @@ static void op_f2(Tr *t, unsigned op)
         return;
     }
     fp_dirty(t);
-    r = ir_call3(t->b, &rv_hd_fp_op2, tr_k(t, op | f << 8 | rm << 16), fbits(t, tr_rs1(t)),
-                 op == FP_SQRT ? tr_k(t, 0) : fbits(t, tr_rs2(t)));
+    r = ir_call3(t->b, &rv_hd_fp_op2, rvt_k(t, op | f << 8 | rm << 16), fbits(t, rvt_rs1(t)),
+                 op == FP_SQRT ? rvt_k(t, 0) : fbits(t, rvt_rs2(t)));
     if (to_int) {
-        tr_set_x(t, tr_rd(t), r);
+        rvt_set_x(t, rvt_rd(t), r);
     } else {
-        set_fbits(t, tr_rd(t), r, f);
+        set_fbits(t, rvt_rd(t), r, f);
     }
 }
 
@@ -197,9 +197,9 @@ static void op_f3(Tr *t, unsigned op)
         return;
     }
     fp_dirty(t);
-    set_fbits(t, tr_rd(t),
-              ir_call4(t->b, &rv_hd_fp_op3, tr_k(t, op | f << 8 | rm << 16), fbits(t, tr_rs1(t)),
-                       fbits(t, tr_rs2(t)), fbits(t, t->insn >> 27)),
+    set_fbits(t, rvt_rd(t),
+              ir_call4(t->b, &rv_hd_fp_op3, rvt_k(t, op | f << 8 | rm << 16), fbits(t, rvt_rs1(t)),
+                       fbits(t, rvt_rs2(t)), fbits(t, t->insn >> 27)),
               f);
 }
 
@@ -212,43 +212,43 @@ static void op_fcvt(Tr *t, unsigned aux)
         return;
     }
     fp_dirty(t);
-    set_fbits(t, tr_rd(t),
-              ir_call2(t->b, &rv_hd_fp_cvt, tr_k(t, (aux & 15) | aux >> 4 << 8 | rm << 16),
-                       fbits(t, tr_rs1(t))),
+    set_fbits(t, rvt_rd(t),
+              ir_call2(t->b, &rv_hd_fp_cvt, rvt_k(t, (aux & 15) | aux >> 4 << 8 | rm << 16),
+                       fbits(t, rvt_rs1(t))),
               fmt_of(aux >> 4));
 }
 
 static void op_fcvt_to_x(Tr *t, unsigned f)
 {
-    unsigned rm, kind = tr_rs2(t);
+    unsigned rm, kind = rvt_rs2(t);
 
     if (!fp_on(t) || !rounding(t, &rm)) {
         return;
     }
     fp_dirty(t);
-    tr_set_x(
-        t, tr_rd(t),
-        ir_call2(t->b, &rv_hd_fp_to_int, tr_k(t, kind | f << 8 | rm << 16), fbits(t, tr_rs1(t))));
+    rvt_set_x(
+        t, rvt_rd(t),
+        ir_call2(t->b, &rv_hd_fp_to_int, rvt_k(t, kind | f << 8 | rm << 16), fbits(t, rvt_rs1(t))));
 }
 
 static void op_fcvt_from_x(Tr *t, unsigned f)
 {
-    unsigned rm, kind = tr_rs2(t);
+    unsigned rm, kind = rvt_rs2(t);
 
     if (!fp_on(t) || !rounding(t, &rm)) {
         return;
     }
     fp_dirty(t);
-    set_fbits(
-        t, tr_rd(t),
-        ir_call2(t->b, &rv_hd_fp_from_int, tr_k(t, kind | f << 8 | rm << 16), tr_x(t, tr_rs1(t))),
-        f);
+    set_fbits(t, rvt_rd(t),
+              ir_call2(t->b, &rv_hd_fp_from_int, rvt_k(t, kind | f << 8 | rm << 16),
+                       rvt_x(t, rvt_rs1(t))),
+              f);
 }
 
 static void op_fclass(Tr *t, unsigned f)
 {
     if (fp_on(t)) {
-        tr_set_x(t, tr_rd(t), ir_call2(t->b, &rv_hd_fp_class, tr_k(t, f), fbits(t, tr_rs1(t))));
+        rvt_set_x(t, rvt_rd(t), ir_call2(t->b, &rv_hd_fp_class, rvt_k(t, f), fbits(t, rvt_rs1(t))));
     }
 }
 

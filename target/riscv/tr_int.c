@@ -113,9 +113,9 @@ static IrVal alu_op(Tr *t, Alu op, IrType ty, IrVal a, IrVal b)
     case A_MAXU:
         return minmax(t, IRC_GTU, a, b);
     case A_CZEQ:
-        return ir_movcond(k, IR_I64, IR_I64, IRC_EQ, b, tr_k(t, 0), tr_k(t, 0), a);
+        return ir_movcond(k, IR_I64, IR_I64, IRC_EQ, b, rvt_k(t, 0), rvt_k(t, 0), a);
     default: /* A_CZNE */
-        return ir_movcond(k, IR_I64, IR_I64, IRC_NE, b, tr_k(t, 0), tr_k(t, 0), a);
+        return ir_movcond(k, IR_I64, IR_I64, IRC_NE, b, rvt_k(t, 0), rvt_k(t, 0), a);
     }
 }
 
@@ -135,17 +135,17 @@ static void alu(Tr *t, unsigned aux, IrVal a, IrVal b)
         a = ir_ext32u(t->b, a);
     }
     r = alu_op(t, op, word ? IR_I32 : IR_I64, a, b);
-    tr_set_x(t, tr_rd(t), word ? ir_ext32s(t->b, r) : r);
+    rvt_set_x(t, rvt_rd(t), word ? ir_ext32s(t->b, r) : r);
 }
 
 static void op_rr(Tr *t, unsigned aux)
 {
-    alu(t, aux, tr_x(t, tr_rs1(t)), tr_x(t, tr_rs2(t)));
+    alu(t, aux, rvt_x(t, rvt_rs1(t)), rvt_x(t, rvt_rs2(t)));
 }
 
 static void op_imm(Tr *t, unsigned aux)
 {
-    alu(t, aux, tr_x(t, tr_rs1(t)), tr_k(t, tr_imm_i(t)));
+    alu(t, aux, rvt_x(t, rvt_rs1(t)), rvt_k(t, rvt_imm_i(t)));
 }
 
 static void op_shift(Tr *t, unsigned aux)
@@ -153,15 +153,15 @@ static void op_shift(Tr *t, unsigned aux)
     unsigned n = t->insn >> 20 & 63;
 
     if (n > 31 && (t->rv32 || aux & A_W)) {
-        tr_illegal(t, 0);
+        rvt_illegal(t, 0);
         return;
     }
-    alu(t, aux, tr_x(t, tr_rs1(t)), tr_k(t, n));
+    alu(t, aux, rvt_x(t, rvt_rs1(t)), rvt_k(t, n));
 }
 
 static void op_slli_uw(Tr *t, unsigned aux)
 {
-    alu(t, A_SLL | A_UW, tr_x(t, tr_rs1(t)), tr_k(t, t->insn >> 20 & 63));
+    alu(t, A_SLL | A_UW, rvt_x(t, rvt_rs1(t)), rvt_k(t, t->insn >> 20 & 63));
 }
 
 /* ---- one operand ---- */
@@ -172,7 +172,7 @@ static void op_unary(Tr *t, unsigned aux)
 {
     bool word = aux & A_W || t->rv32;
     IrType ty = word ? IR_I32 : IR_I64;
-    IrVal a = tr_x(t, tr_rs1(t)), r;
+    IrVal a = rvt_x(t, rvt_rs1(t)), r;
 
     switch (aux & A_OPS) {
     case U_CLZ:
@@ -203,7 +203,7 @@ static void op_unary(Tr *t, unsigned aux)
         r = ir_call1(t->b, &rv_hd_orcb, a);
         break;
     }
-    tr_set_x(t, tr_rd(t), word ? ir_ext32s(t->b, r) : r);
+    rvt_set_x(t, rvt_rd(t), word ? ir_ext32s(t->b, r) : r);
 }
 
 /* ---- multiplication, division, carry-less ---- */
@@ -212,24 +212,24 @@ typedef enum { MH_S, MH_SU, MH_U } MulHigh;
 
 static void op_mulh(Tr *t, unsigned kind)
 {
-    IrVal a = tr_x(t, tr_rs1(t)), b = tr_x(t, tr_rs2(t)), r;
+    IrVal a = rvt_x(t, rvt_rs1(t)), b = rvt_x(t, rvt_rs2(t)), r;
 
     if (t->rv32) {
         a = kind == MH_U ? ir_ext32u(t->b, a) : a;
         b = kind == MH_S ? b : ir_ext32u(t->b, b);
-        r = ir_sar(t->b, IR_I64, ir_mul(t->b, IR_I64, a, b), tr_k(t, 32));
+        r = ir_sar(t->b, IR_I64, ir_mul(t->b, IR_I64, a, b), rvt_k(t, 32));
     } else {
         IrVal lo = ir_temp(t->b, IR_I64);
 
         r = ir_temp(t->b, IR_I64);
         ir_mul2(t->b, kind == MH_S, IR_I64, lo, r, a, b);
         if (kind == MH_SU) { /* a negative: its unsigned reading is 2^64 too large */
-            IrVal neg = ir_and(t->b, IR_I64, ir_sar(t->b, IR_I64, a, tr_k(t, 63)), b);
+            IrVal neg = ir_and(t->b, IR_I64, ir_sar(t->b, IR_I64, a, rvt_k(t, 63)), b);
 
             r = ir_sub(t->b, IR_I64, r, neg);
         }
     }
-    tr_set_x(t, tr_rd(t), r);
+    rvt_set_x(t, rvt_rd(t), r);
 }
 
 typedef enum { C_DIV, C_DIVU, C_REM, C_REMU, C_CLMUL, C_CLMULH, C_CLMULR } Call2;
@@ -238,48 +238,48 @@ static void op_call2(Tr *t, unsigned aux)
 {
     static const IrHelper *const full[] = {&rv_hd_div, &rv_hd_divu, &rv_hd_rem, &rv_hd_remu};
     static const IrHelper *const word[] = {&rv_hd_divw, &rv_hd_divuw, &rv_hd_remw, &rv_hd_remuw};
-    IrVal a = tr_x(t, tr_rs1(t)), b = tr_x(t, tr_rs2(t)), r;
+    IrVal a = rvt_x(t, rvt_rs1(t)), b = rvt_x(t, rvt_rs2(t)), r;
     unsigned op = aux & A_OPS;
 
     if (op <= C_REMU) {
         r = ir_call2(t->b, (aux & A_W || t->rv32 ? word : full)[op], a, b);
     } else if (op == C_CLMUL) {
-        r = tr_form(t, ir_call2(t->b, &rv_hd_clmul, a, b));
+        r = rvt_form(t, ir_call2(t->b, &rv_hd_clmul, a, b));
     } else if (t->rv32) {
         r = ir_call2(t->b, &rv_hd_clmulh32, ir_ext32u(t->b, a), ir_ext32u(t->b, b));
         /* bits 63…31 of the product; CLMULH wants 63…32 */
-        r = ir_ext32s(t->b, op == C_CLMULH ? ir_shr(t->b, IR_I64, r, tr_k(t, 1)) : r);
+        r = ir_ext32s(t->b, op == C_CLMULH ? ir_shr(t->b, IR_I64, r, rvt_k(t, 1)) : r);
     } else {
         r = ir_call2(t->b, &rv_hd_clmulh, a, b);
         if (op == C_CLMULR) { /* one bit further down */
             IrVal low = ir_call2(t->b, &rv_hd_clmul, a, b);
 
-            r = ir_or(t->b, IR_I64, ir_shl(t->b, IR_I64, r, tr_k(t, 1)),
-                      ir_shr(t->b, IR_I64, low, tr_k(t, 63)));
+            r = ir_or(t->b, IR_I64, ir_shl(t->b, IR_I64, r, rvt_k(t, 1)),
+                      ir_shr(t->b, IR_I64, low, rvt_k(t, 63)));
         }
     }
-    tr_set_x(t, tr_rd(t), r);
+    rvt_set_x(t, rvt_rd(t), r);
 }
 
 /* ---- constants, jumps, branches ---- */
 
 static void op_lui(Tr *t, unsigned aux)
 {
-    tr_set_x(t, tr_rd(t), tr_k(t, (int64_t)(int32_t)(t->insn & 0xfffff000)));
+    rvt_set_x(t, rvt_rd(t), rvt_k(t, (int64_t)(int32_t)(t->insn & 0xfffff000)));
 }
 
 static void op_auipc(Tr *t, unsigned aux)
 {
     uint64_t v = t->pc + (int64_t)(int32_t)(t->insn & 0xfffff000);
 
-    tr_set_x(t, tr_rd(t), tr_k(t, rv_sext(t->c, v)));
+    rvt_set_x(t, rvt_rd(t), rvt_k(t, rv_sext(t->c, v)));
 }
 
 /* Without C a target must be a multiple of four. */
 static bool target_ok(Tr *t, uint64_t to)
 {
     if (to & 2 && !rv_has(t->c, RVE_C)) {
-        ir_call2(t->b, &rv_hd_raise, tr_k(t, EXC_INSN_MISALIGNED), tr_k(t, to));
+        ir_call2(t->b, &rv_hd_raise, rvt_k(t, EXC_INSN_MISALIGNED), rvt_k(t, to));
         return false;
     }
     return true;
@@ -295,32 +295,32 @@ static void op_jal(Tr *t, unsigned aux)
 
     t->ended = true;
     if (target_ok(t, to)) {
-        tr_set_x(t, tr_rd(t), tr_k(t, rv_sext(t->c, t->next)));
-        tr_goto(t, to);
+        rvt_set_x(t, rvt_rd(t), rvt_k(t, rv_sext(t->c, t->next)));
+        rvt_goto(t, to);
     }
 }
 
 static void op_jalr(Tr *t, unsigned aux)
 {
-    unsigned rd = tr_rd(t), rs1 = tr_rs1(t);
+    unsigned rd = rvt_rd(t), rs1 = rvt_rs1(t);
     bool link = rd == 1 || rd == 5, ret = (rs1 == 1 || rs1 == 5) && !link;
-    IrVal to = ir_add(t->b, IR_I64, tr_x(t, rs1), tr_k(t, tr_imm_i(t)));
+    IrVal to = ir_add(t->b, IR_I64, rvt_x(t, rs1), rvt_k(t, rvt_imm_i(t)));
 
-    to = ir_and(t->b, IR_I64, to, tr_k(t, ~1ull));
+    to = ir_and(t->b, IR_I64, to, rvt_k(t, ~1ull));
     if (!rv_has(t->c, RVE_C)) {
         unsigned ok = ir_label(t->b);
         IrVal keep = ir_local(t->b, IR_I64);
 
         ir_mov(t->b, IR_I64, keep, to);
-        ir_brcond(t->b, IR_I64, IRC_TSTZ, keep, tr_k(t, 2), ok);
-        ir_call2(t->b, &rv_hd_raise, tr_k(t, EXC_INSN_MISALIGNED), keep);
+        ir_brcond(t->b, IR_I64, IRC_TSTZ, keep, rvt_k(t, 2), ok);
+        ir_call2(t->b, &rv_hd_raise, rvt_k(t, EXC_INSN_MISALIGNED), keep);
         ir_place(t->b, ok);
         to = keep;
-    } else if (rd && to == tr_xg(rd)) {
+    } else if (rd && to == rvt_xg(rd)) {
         to = ir_copy(t->b, IR_I64, to);
     }
-    tr_set_x(t, rd, tr_k(t, rv_sext(t->c, t->next)));
-    tr_goto_ind(t, to, link ? IRJ_CALL : ret ? IRJ_RET : IRJ_JUMP);
+    rvt_set_x(t, rd, rvt_k(t, rv_sext(t->c, t->next)));
+    rvt_goto_ind(t, to, link ? IRJ_CALL : ret ? IRJ_RET : IRJ_JUMP);
 }
 
 static void op_branch(Tr *t, unsigned cc)
@@ -333,7 +333,7 @@ static void op_branch(Tr *t, unsigned cc)
     unsigned taken = ir_label(t->b);
 
     t->ended = true;
-    ir_brcond(t->b, IR_I64, cc, tr_x(t, tr_rs1(t)), tr_x(t, tr_rs2(t)), taken);
+    ir_brcond(t->b, IR_I64, cc, rvt_x(t, rvt_rs1(t)), rvt_x(t, rvt_rs2(t)), taken);
     ir_jmp(t->b, rv_zext(t->c, t->next));
     ir_place(t->b, taken);
     if (target_ok(t, to)) {
@@ -345,15 +345,15 @@ static void op_branch(Tr *t, unsigned cc)
 
 static void op_load(Tr *t, unsigned mem)
 {
-    IrVal v = ir_qld(t->b, IR_I64, mem | tr_memop(t, 0), tr_addr(t, tr_rs1(t), tr_imm_i(t)));
+    IrVal v = ir_qld(t->b, IR_I64, mem | rvt_memop(t, 0), rvt_addr(t, rvt_rs1(t), rvt_imm_i(t)));
 
-    tr_set_x(t, tr_rd(t), v);
+    rvt_set_x(t, rvt_rd(t), v);
 }
 
 static void op_store(Tr *t, unsigned mem)
 {
-    ir_qst(t->b, IR_I64, mem | tr_memop(t, 0), tr_addr(t, tr_rs1(t), tr_imm_s(t)),
-           tr_x(t, tr_rs2(t)));
+    ir_qst(t->b, IR_I64, mem | rvt_memop(t, 0), rvt_addr(t, rvt_rs1(t), rvt_imm_s(t)),
+           rvt_x(t, rvt_rs2(t)));
 }
 
 static void op_fence(Tr *t, unsigned aux)
@@ -369,7 +369,7 @@ static void op_fence(Tr *t, unsigned aux)
 /* Self-modified code is found by itself; what follows is decoded anew from memory. */
 static void op_fence_i(Tr *t, unsigned aux)
 {
-    tr_exit_next(t);
+    rvt_exit_next(t);
 }
 
 static void op_nothing(Tr *t, unsigned aux)

@@ -5,12 +5,12 @@
 
 static IrVal amo_addr(Tr *t)
 {
-    return tr_addr(t, tr_rs1(t), 0);
+    return rvt_addr(t, rvt_rs1(t), 0);
 }
 
 static unsigned amo_mem(const Tr *t)
 {
-    return tr_memop(t, t->insn >> 12 & 3) | IRM_ALIGN;
+    return rvt_memop(t, t->insn >> 12 & 3) | IRM_ALIGN;
 }
 
 static void op_lr(Tr *t, unsigned aux)
@@ -20,7 +20,7 @@ static void op_lr(Tr *t, unsigned aux)
 
     ir_ste(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, res_addr), a);
     ir_ste(t->b, IR_I64, IRM_64, offsetof(RiscvCpu, res_val), v);
-    tr_set_x(t, tr_rd(t), v);
+    rvt_set_x(t, rvt_rd(t), v);
 }
 
 /* Succeeds if the place still holds what LR saw there. */
@@ -31,73 +31,73 @@ static void op_sc(Tr *t, unsigned aux)
     IrVal a = ir_local(b, IR_I64), result = ir_local(b, IR_I64), old, seen;
 
     ir_mov(b, IR_I64, a, amo_addr(t));
-    ir_mov(b, IR_I64, result, tr_k(t, 1));
+    ir_mov(b, IR_I64, result, rvt_k(t, 1));
     ir_brcond(b, IR_I64, IRC_NE, a, ir_lde(b, IR_I64, IRM_64, offsetof(RiscvCpu, res_addr)), fail);
     seen = ir_lde(b, IR_I64, size == 2 ? IRM_32 : IRM_64, offsetof(RiscvCpu, res_val));
-    old = ir_qatomic(b, IR_I64, IRA_CMPXCHG, amo_mem(t), a, tr_x(t, tr_rs2(t)), seen);
+    old = ir_qatomic(b, IR_I64, IRA_CMPXCHG, amo_mem(t), a, rvt_x(t, rvt_rs2(t)), seen);
     seen = ir_lde(b, IR_I64, size == 2 ? IRM_32 : IRM_64, offsetof(RiscvCpu, res_val));
     ir_mov(b, IR_I64, result, ir_setcond(b, IR_I64, IRC_NE, old, seen));
     ir_br(b, done);
     ir_place(b, fail);
     /* An access that would fault does so also without a reservation. */
     ir_place(b, done);
-    ir_ste(b, IR_I64, IRM_64, offsetof(RiscvCpu, res_addr), tr_k(t, UINT64_MAX));
-    tr_set_x(t, tr_rd(t), result);
+    ir_ste(b, IR_I64, IRM_64, offsetof(RiscvCpu, res_addr), rvt_k(t, UINT64_MAX));
+    rvt_set_x(t, rvt_rd(t), result);
 }
 
 static void op_amo(Tr *t, unsigned op)
 {
-    IrVal v = tr_x(t, tr_rs2(t)), old;
+    IrVal v = rvt_x(t, rvt_rs2(t)), old;
 
     old = ir_qatomic(t->b, IR_I64, op, amo_mem(t), amo_addr(t), v, 0);
-    tr_set_x(t, tr_rd(t), (t->insn >> 12 & 3) == 2 ? ir_ext32s(t->b, old) : old);
+    rvt_set_x(t, rvt_rd(t), (t->insn >> 12 & 3) == 2 ? ir_ext32s(t->b, old) : old);
 }
 
 static void op_amo_minmax(Tr *t, unsigned aux)
 {
     unsigned bytes = 1u << (t->insn >> 12 & 3);
 
-    tr_set_x(t, tr_rd(t),
-             ir_call4(t->b, &rv_hd_amo_minmax, amo_addr(t), tr_x(t, tr_rs2(t)),
-                      tr_k(t, t->insn >> 27 | bytes << 8), tr_k(t, t->mmu)));
+    rvt_set_x(t, rvt_rd(t),
+              ir_call4(t->b, &rv_hd_amo_minmax, amo_addr(t), rvt_x(t, rvt_rs2(t)),
+                       rvt_k(t, t->insn >> 27 | bytes << 8), rvt_k(t, t->mmu)));
 }
 
 /* ---- system ---- */
 
 static void op_ecall(Tr *t, unsigned aux)
 {
-    ir_exit(t->b, ir_call1(t->b, &rv_hd_ecall, tr_k(t, t->pc)));
+    ir_exit(t->b, ir_call1(t->b, &rv_hd_ecall, rvt_k(t, t->pc)));
     t->ended = true;
 }
 
 static void op_ebreak(Tr *t, unsigned aux)
 {
-    ir_call2(t->b, &rv_hd_raise, tr_k(t, EXC_BREAK), tr_k(t, rv_sext(t->c, t->pc)));
+    ir_call2(t->b, &rv_hd_raise, rvt_k(t, EXC_BREAK), rvt_k(t, rv_sext(t->c, t->pc)));
     t->ended = true;
 }
 
 static void op_xret(Tr *t, unsigned aux)
 {
-    ir_exit(t->b, ir_call1(t->b, aux == PRV_M ? &rv_hd_mret : &rv_hd_sret, tr_k(t, t->raw)));
+    ir_exit(t->b, ir_call1(t->b, aux == PRV_M ? &rv_hd_mret : &rv_hd_sret, rvt_k(t, t->raw)));
     t->ended = true;
 }
 
 static void op_wfi(Tr *t, unsigned aux)
 {
-    ir_call2(t->b, &rv_hd_wfi, tr_k(t, t->raw), tr_k(t, rv_zext(t->c, t->next)));
+    ir_call2(t->b, &rv_hd_wfi, rvt_k(t, t->raw), rvt_k(t, rv_zext(t->c, t->next)));
     t->ended = true;
 }
 
 static void op_wrs(Tr *t, unsigned aux)
 {
-    ir_call1(t->b, &rv_hd_wrs, tr_k(t, rv_zext(t->c, t->next)));
+    ir_call1(t->b, &rv_hd_wrs, rvt_k(t, rv_zext(t->c, t->next)));
     t->ended = true;
 }
 
 static void op_sfence(Tr *t, unsigned aux)
 {
-    ir_call3(t->b, &rv_hd_sfence, tr_k(t, t->raw), tr_x(t, tr_rs1(t)), tr_x(t, tr_rs2(t)));
-    tr_exit_next(t);
+    ir_call3(t->b, &rv_hd_sfence, rvt_k(t, t->raw), rvt_x(t, rvt_rs1(t)), rvt_x(t, rvt_rs2(t)));
+    rvt_exit_next(t);
 }
 
 /* CSRs that are plain storage for who may see them: no call, no exit. */
@@ -129,10 +129,10 @@ static bool plain_csr(Tr *t, unsigned csr, IrVal val, unsigned op, bool write)
         if (write) {
             now = op == 1 ? ir_or(t->b, IR_I64, old, val) : now;
             now = op == 2 ? ir_andn(t->b, IR_I64, old, val) : now;
-            now = ir_and(t->b, IR_I64, now, tr_k(t, plain[i].mask));
+            now = ir_and(t->b, IR_I64, now, rvt_k(t, plain[i].mask));
             ir_ste(t->b, IR_I64, IRM_64, plain[i].off, now);
         }
-        tr_set_x(t, tr_rd(t), old);
+        rvt_set_x(t, rvt_rd(t), old);
         return true;
     }
     return false;
@@ -140,21 +140,21 @@ static bool plain_csr(Tr *t, unsigned csr, IrVal val, unsigned op, bool write)
 
 static void op_csr(Tr *t, unsigned op)
 {
-    unsigned csr = t->insn >> 20, rs1 = tr_rs1(t);
+    unsigned csr = t->insn >> 20, rs1 = rvt_rs1(t);
     bool write = op == 0 || rs1;
-    IrVal val = t->insn >> 14 & 1 ? tr_k(t, rs1) : tr_x(t, rs1), old;
+    IrVal val = t->insn >> 14 & 1 ? rvt_k(t, rs1) : rvt_x(t, rs1), old;
 
     if (plain_csr(t, csr, val, op, write)) {
         return;
     }
     if (!write) {
-        tr_set_x(t, tr_rd(t), ir_call2(t->b, &rv_hd_csr_read, tr_k(t, csr), tr_k(t, t->raw)));
+        rvt_set_x(t, rvt_rd(t), ir_call2(t->b, &rv_hd_csr_read, rvt_k(t, csr), rvt_k(t, t->raw)));
         return;
     }
-    old = ir_call4(t->b, &rv_hd_csr_rw, tr_k(t, csr), val, tr_k(t, op), tr_k(t, t->raw));
-    tr_set_x(t, tr_rd(t), old);
+    old = ir_call4(t->b, &rv_hd_csr_rw, rvt_k(t, csr), val, rvt_k(t, op), rvt_k(t, t->raw));
+    rvt_set_x(t, rvt_rd(t), old);
     if (csr != 1) { /* fflags: nothing else follows from it */
-        tr_exit_next(t);
+        rvt_exit_next(t);
     }
 }
 
@@ -162,7 +162,7 @@ static void op_csr(Tr *t, unsigned op)
 
 static void op_cbo(Tr *t, unsigned aux)
 {
-    ir_call2(t->b, &rv_hd_cbo, tr_k(t, t->raw), tr_addr(t, tr_rs1(t), 0));
+    ir_call2(t->b, &rv_hd_cbo, rvt_k(t, t->raw), rvt_addr(t, rvt_rs1(t), 0));
 }
 
 /* ---- rows ---- */

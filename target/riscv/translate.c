@@ -5,12 +5,12 @@
 #include "target/riscv/translate.h"
 #include <string.h>
 
-IrVal tr_x(Tr *t, unsigned n)
+IrVal rvt_x(Tr *t, unsigned n)
 {
-    return n == 0 ? tr_k(t, 0) : t->known >> n & 1 ? tr_k(t, t->val[n]) : tr_xg(n);
+    return n == 0 ? rvt_k(t, 0) : t->known >> n & 1 ? rvt_k(t, t->val[n]) : rvt_xg(n);
 }
 
-void tr_set_x(Tr *t, unsigned n, IrVal v)
+void rvt_set_x(Tr *t, unsigned n, IrVal v)
 {
     uint64_t imm;
 
@@ -22,44 +22,44 @@ void tr_set_x(Tr *t, unsigned n, IrVal v)
         t->known |= 1u << n;
         t->val[n] = imm;
     }
-    ir_mov(t->b, IR_I64, tr_xg(n), v);
+    ir_mov(t->b, IR_I64, rvt_xg(n), v);
 }
 
-IrVal tr_form(Tr *t, IrVal v)
+IrVal rvt_form(Tr *t, IrVal v)
 {
     return t->rv32 ? ir_ext32s(t->b, v) : v;
 }
 
-IrVal tr_addr(Tr *t, unsigned n, int64_t imm)
+IrVal rvt_addr(Tr *t, unsigned n, int64_t imm)
 {
-    IrVal a = ir_add(t->b, IR_I64, tr_x(t, n), tr_k(t, imm));
+    IrVal a = ir_add(t->b, IR_I64, rvt_x(t, n), rvt_k(t, imm));
 
     return t->rv32 ? ir_ext32u(t->b, a) : a;
 }
 
-unsigned tr_memop(const Tr *t, unsigned log2)
+unsigned rvt_memop(const Tr *t, unsigned log2)
 {
     return log2 | t->mmu << IRM_MMU_SHIFT;
 }
 
-void tr_illegal(Tr *t, unsigned aux)
+void rvt_illegal(Tr *t, unsigned aux)
 {
-    ir_call2(t->b, &rv_hd_raise, tr_k(t, EXC_ILLEGAL), tr_k(t, t->raw));
+    ir_call2(t->b, &rv_hd_raise, rvt_k(t, EXC_ILLEGAL), rvt_k(t, t->raw));
     t->ended = true;
 }
 
-void tr_goto(Tr *t, uint64_t pc)
+void rvt_goto(Tr *t, uint64_t pc)
 {
     ir_jmp(t->b, rv_zext(t->c, pc));
     t->ended = true;
 }
 
-void tr_goto_ind(Tr *t, IrVal pc, IrHint hint)
+void rvt_goto_ind(Tr *t, IrVal pc, IrHint hint)
 {
     uint64_t imm;
 
     if (ir_is_const(t->b, pc, &imm)) {
-        tr_goto(t, imm);
+        rvt_goto(t, imm);
         return;
     }
     t->ended = true;
@@ -72,16 +72,16 @@ void tr_goto_ind(Tr *t, IrVal pc, IrHint hint)
     IrVal to = ir_local(t->b, IR_I64), top;
 
     ir_mov(t->b, IR_I64, to, pc);
-    top = ir_add(t->b, IR_I64, ir_sar(t->b, IR_I64, to, tr_k(t, 47)), tr_k(t, 1));
-    ir_brcond(t->b, IR_I64, IRC_GTU, top, tr_k(t, 1), odd);
+    top = ir_add(t->b, IR_I64, ir_sar(t->b, IR_I64, to, rvt_k(t, 47)), rvt_k(t, 1));
+    ir_brcond(t->b, IR_I64, IRC_GTU, top, rvt_k(t, 1), odd);
     ir_jmp_ind(t->b, to, hint);
     ir_place(t->b, odd);
     ir_exit(t->b, to);
 }
 
-void tr_exit_next(Tr *t)
+void rvt_exit_next(Tr *t)
 {
-    ir_exit(t->b, tr_k(t, t->next));
+    ir_exit(t->b, rvt_k(t, t->next));
     t->ended = true;
 }
 
@@ -143,7 +143,7 @@ static void one_insn(Tr *t)
     if (r) {
         r->fn(t, r->aux);
     } else {
-        tr_illegal(t, 0);
+        rvt_illegal(t, 0);
     }
 }
 
@@ -161,7 +161,7 @@ static bool step(Tr *t, bool first)
     ir_insn(t->b, t->pc, &none);
     if (t->fetch_fault) {
         t->b->transient = true;
-        ir_call1(t->b, &rv_hd_raise_fetch, tr_k(t, t->fault_addr));
+        ir_call1(t->b, &rv_hd_raise_fetch, rvt_k(t, t->fault_addr));
         t->ended = true;
     } else {
         one_insn(t);
@@ -191,6 +191,6 @@ void rv_translate(VCpu *cpu, IrBlock *b, unsigned max)
         t->pc = t->next;
     } while (!t->ended && b->n_guest < max && !ir_full(b) && (t->pc ^ b->pc) >> 12 == 0);
     if (!t->ended) {
-        tr_goto(t, t->pc);
+        rvt_goto(t, t->pc);
     }
 }

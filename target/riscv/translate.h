@@ -42,52 +42,52 @@ uint32_t rv_expand(const RiscvCpu *c, uint16_t insn);
 #define TR_SH6(op, f3, f6) 0xfc00707f, ((op) | (f3) << 12 | (uint32_t)(f6) << 26)
 #define TR_UN(op, f3, f12) 0xfff0707f, ((op) | (f3) << 12 | (uint32_t)(f12) << 20)
 
-static inline unsigned tr_rd(const Tr *t)
+static inline unsigned rvt_rd(const Tr *t)
 {
     return t->insn >> 7 & 31;
 }
-static inline unsigned tr_rs1(const Tr *t)
+static inline unsigned rvt_rs1(const Tr *t)
 {
     return t->insn >> 15 & 31;
 }
-static inline unsigned tr_rs2(const Tr *t)
+static inline unsigned rvt_rs2(const Tr *t)
 {
     return t->insn >> 20 & 31;
 }
-static inline int64_t tr_imm_i(const Tr *t)
+static inline int64_t rvt_imm_i(const Tr *t)
 {
     return (int32_t)t->insn >> 20;
 }
-static inline int64_t tr_imm_s(const Tr *t)
+static inline int64_t rvt_imm_s(const Tr *t)
 {
     return ((int32_t)t->insn >> 25) * 32 + (int)(t->insn >> 7 & 31);
 }
-static inline IrVal tr_k(Tr *t, uint64_t v)
+static inline IrVal rvt_k(Tr *t, uint64_t v)
 {
     return ir_const(t->b, IR_I64, v);
 }
-static inline IrVal tr_xg(unsigned n)
+static inline IrVal rvt_xg(unsigned n)
 {
     return ir_global(n);
 }
-static inline IrVal tr_fg(unsigned n)
+static inline IrVal rvt_fg(unsigned n)
 {
     return ir_global(G_F0 + n);
 }
 
 /* x[n] as it is now; a constant where the block knows it. */
-IrVal tr_x(Tr *t, unsigned n);
+IrVal rvt_x(Tr *t, unsigned n);
 /* x[n] = v, in the hart's form; not for faulting instructions before they have. */
-void tr_set_x(Tr *t, unsigned n, IrVal v);
+void rvt_set_x(Tr *t, unsigned n, IrVal v);
 /* Sign-extend to the register form on RV32. */
-IrVal tr_form(Tr *t, IrVal v);
+IrVal rvt_form(Tr *t, IrVal v);
 /* Effective address x[n] + imm */
-IrVal tr_addr(Tr *t, unsigned n, int64_t imm);
-unsigned tr_memop(const Tr *t, unsigned log2);
-void tr_illegal(Tr *t, unsigned aux);
+IrVal rvt_addr(Tr *t, unsigned n, int64_t imm);
+unsigned rvt_memop(const Tr *t, unsigned log2);
+void rvt_illegal(Tr *t, unsigned aux);
 /* End the block: go on at a known pc; at pc v; leave for the dispatcher at the next insn. */
-void tr_goto(Tr *t, uint64_t pc);
-void tr_goto_ind(Tr *t, IrVal pc, IrHint hint);
-void tr_exit_next(Tr *t);
+void rvt_goto(Tr *t, uint64_t pc);
+void rvt_goto_ind(Tr *t, IrVal pc, IrHint hint);
+void rvt_exit_next(Tr *t);
 
 #endif
