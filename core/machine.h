@@ -100,6 +100,15 @@ typedef struct MachineConfig {
     GPtrArray *smbios, *fw_cfg; /* of char*: -smbios, -fw_cfg */
 } MachineConfig;
 
+/* The memory balloon. Its device sets the first three (@opaque NULL: there is none), whoever wants
+ * to know of changes the last. Sizes are what the guest has left, in bytes. Machine lock. */
+typedef struct MachineBalloon {
+    void (*set_target)(void *opaque, uint64_t bytes);
+    uint64_t (*get_actual)(void *opaque);
+    void *opaque;
+    void (*changed)(Machine *m, uint64_t bytes);
+} MachineBalloon;
+
 struct Machine {
     const MachineType *type;
     const Accelerator *accel;
@@ -133,7 +142,8 @@ struct Machine {
     struct SdlDisplay *sdl;       /* private to ui/sdl.c; NULL without a window */
     struct Keymap *keymap;        /* of -k; owned by system/displays.c, may be NULL */
     struct NetList *nets;         /* private to net/net.c; NULL without networks */
-    GSList *throttle_groups;      /* private to block/throttle.c */
+    MachineBalloon balloon;
+    GSList *throttle_groups; /* private to block/throttle.c */
     /* A drive has news for QMP clients: an event and its data as JSON; may be NULL. */
     void (*block_event)(Machine *m, const char *event, const char *json);
 };
