@@ -171,7 +171,23 @@ static void cmd_hostfwd_remove(Hmp *h, const HmpArgs *a)
     hostfwd(h, a, net_user_hostfwd_remove);
 }
 
+static void cmd_balloon(Hmp *h, const HmpArgs *a)
+{
+    MachineBalloon *b = &h->m->balloon;
+    uint64_t mib = hmp_num(a, "value", 0);
+
+    if (!b->opaque) {
+        hmp_printf(h, "Error: No balloon device has been activated\n");
+    } else if (mib == 0 || mib > UINT64_MAX >> 20) {
+        hmp_printf(h, "Error: the size must be a number of MiB that is not 0\n");
+    } else {
+        b->set_target(b->opaque, mib << 20);
+    }
+}
+
 const HmpCommand hmp_device_commands[] = {
+    {"balloon", "value:i", "target", "request VM to change its memory allocation (in MB)",
+     cmd_balloon},
     {"device_add", "device:S", "driver[,prop=value][,...]", "add device, like -device",
      cmd_device_add},
     {"device_del", "id:s", "device", "remove device", cmd_device_del},

@@ -372,7 +372,19 @@ static void info_usernet(Hmp *h, const HmpArgs *a)
     hmp_take(h, net_user_info(h->m));
 }
 
+static void info_balloon(Hmp *h, const HmpArgs *a)
+{
+    const MachineBalloon *b = &h->m->balloon;
+
+    if (b->opaque) {
+        hmp_printf(h, "balloon: actual=%" PRIu64 "\n", b->get_actual(b->opaque) >> 20);
+    } else {
+        hmp_printf(h, "Error: No balloon device has been activated\n");
+    }
+}
+
 const HmpCommand hmp_info_commands[] = {
+    {"balloon", "", NULL, "show balloon information", info_balloon},
     {"status", "", NULL, "show the current VM status (running|paused)", info_status},
     {"version", "", NULL, "show the version of the program", info_version},
     {"name", "", NULL, "show the current VM name", info_name},

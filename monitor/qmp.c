@@ -207,6 +207,41 @@ static json_t *cmd_quit(QmpCall *c)
     return json_object();
 }
 
+static json_t *no_balloon(QmpCall *c)
+{
+    return qmp_error(c, "DeviceNotActive", "No balloon device has been activated");
+}
+
+static json_t *cmd_balloon(QmpCall *c)
+{
+    const json_t *value = json_object_get(c->args, "value");
+    MachineBalloon *b = &c->m->balloon;
+
+    if (!json_is_integer(value) || json_integer_value(value) <= 0) {
+        return qmp_error(c, "GenericError", "Parameter 'value' must be a size in bytes");
+    }
+    if (!b->opaque) {
+        return no_balloon(c);
+    }
+    b->set_target(b->opaque, (uint64_t)json_integer_value(value));
+    return json_object();
+}
+
+static json_t *cmd_query_balloon(QmpCall *c)
+{
+    const MachineBalloon *b = &c->m->balloon;
+
+    return b->opaque ? json_pack("{s:I}", "actual", (json_int_t)b->get_actual(b->opaque))
+                     : no_balloon(c);
+}
+
+static void on_balloon(Machine *m, uint64_t bytes)
+{
+    g_autofree char *json = g_strdup_printf("{\"actual\": %" G_GUINT64_FORMAT "}", bytes);
+
+    monitor_qmp_event("BALLOON_CHANGE", json);
+}
+
 static json_t *cmd_stop(QmpCall *c)
 {
     machine_stop(c->m, RUN_PAUSED);
@@ -585,6 +620,8 @@ static const QmpCommand commands[] = {
     {"query-commands", cmd_commands},
     {"quit", cmd_quit},
     {"stop", cmd_stop},
+    {"balloon", cmd_balloon},
+    {"query-balloon", cmd_query_balloon},
     {"cont", cmd_cont},
     {"system_reset", cmd_reset},
     {"system_powerdown", cmd_powerdown},
@@ -851,6 +888,7 @@ bool monitor_attach_qmp(Machine *m, Chardev *chr, GError **err)
         machine_add_state_hook(m, on_state, m);
         m->event = on_machine_event;
         m->block_event = on_block_event;
+        m->balloon.changed = on_balloon;
     }
     return true;
 }
@@ -862,6 +900,7 @@ void monitor_cleanup(void)
         QmpTerm *t = qmp.terms->pdata[i];
         t->m->event = NULL;
         t->m->block_event = NULL;
+        t->m->balloon.changed = NULL;
         term_free(t);
     }
     if (qmp.terms) {
