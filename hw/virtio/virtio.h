@@ -97,6 +97,7 @@ typedef struct VirtioClass {
     uint16_t id;
     uint16_t legacy_pci_id; /* transitional PCI device id; 0: there is no legacy interface */
     uint32_t pci_class;
+    uint8_t vectors;      /* MSI-X vectors; 0: one a queue and one for changes */
     const char *boot_rom; /* default image of the PCI expansion ROM, or NULL */
     /* Takes resources, sets v->host_features and v->config_size, adds queues. On failure nothing
      * stays taken. */

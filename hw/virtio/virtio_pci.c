@@ -498,7 +498,8 @@ static void add_legacy(VirtioPci *p)
 static bool add_interfaces(VirtioPci *p, bool legacy, bool modern, GError **err)
 {
     const char *name = p->pci.dev.type->name;
-    unsigned vectors = p->vectors == UINT32_MAX ? p->v->n_queues + 1 : p->vectors;
+    unsigned def = p->v->cls->vectors ? p->v->cls->vectors : p->v->n_queues + 1;
+    unsigned vectors = p->vectors == UINT32_MAX ? def : p->vectors;
 
     if (vectors > PCI_MSIX_MAX) {
         return fail(err, "%s: vectors must be 0 to %u, not %u", name, PCI_MSIX_MAX, vectors);
