@@ -21,6 +21,27 @@ typedef struct BlockExtent {
 
 typedef struct BlockFile BlockFile;
 
+/* An internal snapshot; strings belong to the image and last until its list changes. */
+typedef struct BlockSnapshot {
+    const char *id, *name;
+    uint32_t date_sec, date_nsec; /* UTC */
+    uint64_t vm_clock;            /* ns that the guest had run */
+    uint64_t vm_size;             /* bytes of machine state; 0: of the disk only */
+} BlockSnapshot;
+
+/* Internal snapshots, while no request is in flight. A machine's state is written first, in pieces
+ * that follow each other, each but the last a multiple of 2 MiB; the snapshot then takes it. */
+typedef struct BlockSnapshotOps {
+    bool (*get)(void *file, unsigned i, BlockSnapshot *out); /* false: there are not as many */
+    /* @what: name, vm_clock, vm_size */
+    bool (*create)(const BlockFile *f, const BlockSnapshot *what, GError **err);
+    bool (*apply)(BlockFile *f, const char *id, GError **err);
+    bool (*remove)(const BlockFile *f, const char *id, GError **err);
+    int (*vm_write)(void *file, uint64_t off, const void *buf, size_t len);
+    int (*vm_drop)(void *file); /* what was written and no snapshot took */
+    int (*vm_read)(void *file, const char *id, uint64_t off, void *buf, size_t len);
+} BlockSnapshotOps;
+
 /* read, write, flush and close are there always; the rest may be NULL. */
 typedef struct BlockDriver {
     const char *name;
@@ -46,6 +67,7 @@ typedef struct BlockDriver {
     void (*set_backing)(void *file, const BlockFile *backing);
     /* Forgets all data, so that the backing file's shows everywhere. */
     int (*make_empty)(void *file);
+    const BlockSnapshotOps *snapshots; /* NULL: the format has none */
 } BlockDriver;
 
 struct BlockFile {

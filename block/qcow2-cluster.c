@@ -747,4 +747,5 @@ const BlockDriver qcow2_driver = {
     .backing = qcow2_backing,
     .set_backing = qcow2_attach_backing,
     .make_empty = driver_make_empty,
+    .snapshots = &qcow2_snapshot_ops,
 };

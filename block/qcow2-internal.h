@@ -200,6 +200,7 @@ void qcow2_attach_backing(void *file, const BlockFile *backing);
 bool qcow2_find_meta(Qcow2 *s, bool repair, GError **err);
 
 /* qcow2-snapshot.c */
+extern const BlockSnapshotOps qcow2_snapshot_ops;
 bool qcow2_snapshots_read(Qcow2 *s, uint32_t n, GError **err);
 void qcow2_snapshots_free(Qcow2 *s);
 /* Sets the copied flags of the active tables by the refcounts, or clears them all. */

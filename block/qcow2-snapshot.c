@@ -292,7 +292,7 @@ static bool result(Qcow2 *s, int ret, GError **err)
     return ret == 0 || fail(err, "image '%s': %s", s->path, g_strerror(-ret));
 }
 
-static void fill(Qcow2 *s, Qcow2Snapshot *sn, const char *name)
+static void fill(Qcow2 *s, Qcow2Snapshot *sn, const BlockSnapshot *what)
 {
     unsigned long id = 0;
     for (unsigned i = 0; i < s->n_snapshots; i++) {
@@ -300,7 +300,9 @@ static void fill(Qcow2 *s, Qcow2Snapshot *sn, const char *name)
     }
     int64_t now = g_get_real_time();
     *sn = (Qcow2Snapshot){.id = g_strdup_printf("%lu", id + 1),
-                          .name = g_strdup(name),
+                          .name = g_strdup(what->name),
+                          .vm_clock = what->vm_clock,
+                          .vm_size = what->vm_size,
                           .date_sec = (uint32_t)(now / 1000000),
                           .date_nsec = (uint32_t)(now % 1000000) * 1000,
                           .l1_size = s->l1_size,
@@ -334,28 +336,161 @@ static int create(Qcow2 *s, Qcow2Snapshot *sn)
     return ret;
 }
 
-bool qcow2_snapshot_create(const BlockFile *f, const char *name, GError **err)
+/* ---- the machine's state: clusters from the first L1 entry on that the disk does not need ---- */
+
+static uint32_t vm_first(const Qcow2 *s, uint64_t disk_size)
+{
+    return (uint32_t)((clusters_of(s, disk_size) + (1ull << s->l2_bits) - 1) >> s->l2_bits);
+}
+
+/* Lock held. The active tables lose it. */
+static int vm_drop(Qcow2 *s)
+{
+    uint32_t first = vm_first(s, s->size), n = s->l1_size > first ? s->l1_size - first : 0;
+    g_autofree uint64_t *vm = g_new0(uint64_t, n + 1);
+    uint64_t steps = UINT64_MAX, count, any = 0;
+
+    int ret = qcow2_settle(s);
+    for (uint32_t i = 0; i < n; i++) {
+        vm[i] = s->l1[first + i] & ENTRY_OFFSET;
+        any |= vm[i];
+        s->l1[first + i] = 0;
+    }
+    if (ret || !any) {
+        return ret;
+    }
+    s->l1_lo = first;
+    s->l1_hi = first + n;
+    ret = qcow2_sync(s);
+    ret = ret ? ret : count_tree(s, vm, n, -1, &steps);
+    for (uint32_t i = 0; i < n && ret == 0; i++) {
+        ret = vm[i] ? qcow2_refcount(s, vm[i] >> s->cluster_bits, &count) : 0;
+        if (vm[i] && ret == 0 && count == 0) {
+            qcow2_table_drop(&s->l2, vm[i]);
+        }
+    }
+    ret = ret ? ret : qcow2_settle(s);
+    return ret ? ret : qcow2_find_meta(s, false, NULL) ? 0 : -EIO;
+}
+
+static int snapshot_vm_drop(void *file)
+{
+    Qcow2 *s = file;
+
+    g_mutex_lock(&s->lock);
+    int ret = s->writable ? vm_drop(s) : 0;
+    g_mutex_unlock(&s->lock);
+    return ret;
+}
+
+static int snapshot_vm_write(void *file, uint64_t off, const void *buf, size_t len)
+{
+    Qcow2 *s = file;
+    uint64_t base = (uint64_t)vm_first(s, s->size) << s->l2_bits << s->cluster_bits;
+    uint64_t end = off + len, span = (uint64_t)1 << s->l2_bits << s->cluster_bits;
+    size_t whole = len & ~(size_t)(s->cluster_size - 1);
+    struct iovec iov = {(void *)buf, whole};
+
+    g_mutex_lock(&s->lock);
+    int ret = s->writable ? 0 : -EROFS;
+    if (ret == 0 && base + end > s->l1_size * span) {
+        /* Room ahead: each time the whole table is written. */
+        ret = qcow2_l1_grow(s, base + end + end / 2 + (1u << 20));
+    }
+    g_mutex_unlock(&s->lock);
+    if (ret == 0 && whole) {
+        ret = qcow2_driver.write(s, base + off, &iov, 1);
+    }
+    if (ret == 0 && whole < len) {
+        g_autofree uint8_t *last = g_malloc0(s->cluster_size);
+        iov = (struct iovec){last, s->cluster_size};
+        memcpy(last, (const uint8_t *)buf + whole, len - whole);
+        ret = qcow2_driver.write(s, base + off + whole, &iov, 1);
+    }
+    return ret;
+}
+
+/* Lock held. Where the snapshot has cluster @c of the image; 0: it reads as zeros. */
+static int vm_cluster(Qcow2 *s, const uint64_t *l1, uint32_t n, uint64_t c, uint64_t *host)
+{
+    uint64_t i = c >> s->l2_bits, off = i < n ? l1[i] & ENTRY_OFFSET : 0;
+    MetaTable *t;
+
+    *host = 0;
+    if (!off) {
+        return 0;
+    }
+    int ret = qcow2_check_offset(s, off);
+    ret = ret ? ret : qcow2_table(s, &s->l2, off, true, &t);
+    if (ret) {
+        return ret;
+    }
+    uint64_t e = be64(t->data + (c & ((1ull << s->l2_bits) - 1)) * 8);
+    if (e & (ENTRY_COMPRESSED | L2_RESERVED)) {
+        return -EIO;
+    }
+    *host = e & ENTRY_ZERO ? 0 : e & ENTRY_OFFSET;
+    return *host ? qcow2_check_offset(s, *host) : 0;
+}
+
+static int snapshot_vm_read(void *file, const char *id, uint64_t off, void *buf, size_t len)
+{
+    Qcow2 *s = file;
+    int i = find(s, id), ret = i < 0 ? -ENOENT : 0;
+    const Qcow2Snapshot *sn = &s->snapshots[MAX(i, 0)];
+    uint8_t *p = buf;
+
+    if (ret || off > sn->vm_size || len > sn->vm_size - off) {
+        return ret ? ret : -EINVAL;
+    }
+    g_autofree uint64_t *l1 = g_new0(uint64_t, sn->l1_size + 1);
+    g_mutex_lock(&s->lock);
+    ret = read_l1(s, sn, l1);
+    uint64_t at = ((uint64_t)vm_first(s, sn->disk_size) << s->l2_bits << s->cluster_bits) + off;
+    while (len && ret == 0) {
+        uint64_t in = at & (s->cluster_size - 1), n = MIN(len, s->cluster_size - in), host;
+        ret = vm_cluster(s, l1, sn->l1_size, at >> s->cluster_bits, &host);
+        if (ret == 0 && host) {
+            ret = qcow2_pread(s, host + in, p, n);
+        } else {
+            memset(p, 0, n);
+        }
+        at += n;
+        p += n;
+        len -= n;
+    }
+    g_mutex_unlock(&s->lock);
+    return ret;
+}
+
+static bool snapshot_create(const BlockFile *f, const BlockSnapshot *what, GError **err)
 {
     Qcow2 *s = f->file;
 
-    if (!s->writable || s->n_snapshots >= MAX_SNAPSHOTS || strlen(name) > 1023) {
+    if (!s->writable || s->n_snapshots >= MAX_SNAPSHOTS || strlen(what->name) > 1023) {
         return fail(err, "image '%s': no snapshot can be made%s", s->path,
                     s->writable ? "" : " while it is read-only");
     }
     s->snapshots = g_renew(Qcow2Snapshot, s->snapshots, s->n_snapshots + 1);
     Qcow2Snapshot *sn = &s->snapshots[s->n_snapshots];
-    fill(s, sn, name);
+    fill(s, sn, what);
     g_mutex_lock(&s->lock);
     int ret = create(s, sn);
     ret = ret ? ret : write_table(s, s->snapshots, s->n_snapshots + 1);
     if (ret == 0) {
         s->n_snapshots++;
         ret = qcow2_find_meta(s, false, NULL) ? qcow2_settle(s) : -EIO;
+        ret = ret ? ret : vm_drop(s);
     } else {
         snapshot_clear(sn);
     }
     g_mutex_unlock(&s->lock);
     return result(s, ret, err);
+}
+
+bool qcow2_snapshot_create(const BlockFile *f, const char *name, GError **err)
+{
+    return snapshot_create(f, &(BlockSnapshot){.name = name}, err);
 }
 
 static int apply(Qcow2 *s, const Qcow2Snapshot *sn)
@@ -386,7 +521,8 @@ static int apply(Qcow2 *s, const Qcow2Snapshot *sn)
     }
     ret = ret ? ret : qcow2_fix_copied(s, false);
     ret = ret ? ret : qcow2_settle(s);
-    return ret ? ret : qcow2_find_meta(s, false, NULL) ? 0 : -EIO;
+    ret = ret ? ret : qcow2_find_meta(s, false, NULL) ? 0 : -EIO;
+    return ret ? ret : vm_drop(s);
 }
 
 bool qcow2_snapshot_apply(BlockFile *f, const char *name, GError **err)
@@ -444,3 +580,32 @@ bool qcow2_snapshot_delete(const BlockFile *f, const char *name, GError **err)
     g_mutex_unlock(&s->lock);
     return result(s, ret, err);
 }
+
+/* ---- for the block layer ---- */
+
+static bool snapshot_get(void *file, unsigned i, BlockSnapshot *out)
+{
+    const Qcow2 *s = file;
+
+    if (i >= s->n_snapshots) {
+        return false;
+    }
+    const Qcow2Snapshot *sn = &s->snapshots[i];
+    *out = (BlockSnapshot){.id = sn->id,
+                           .name = sn->name,
+                           .date_sec = sn->date_sec,
+                           .date_nsec = sn->date_nsec,
+                           .vm_clock = sn->vm_clock,
+                           .vm_size = sn->vm_size};
+    return true;
+}
+
+const BlockSnapshotOps qcow2_snapshot_ops = {
+    .get = snapshot_get,
+    .create = snapshot_create,
+    .apply = qcow2_snapshot_apply,
+    .remove = qcow2_snapshot_delete,
+    .vm_write = snapshot_vm_write,
+    .vm_drop = snapshot_vm_drop,
+    .vm_read = snapshot_vm_read,
+};

@@ -223,6 +223,22 @@ void clock_start(Clock *c)
     g_mutex_unlock(&c->lock);
 }
 
+void clock_set(Clock *c, int64_t ns)
+{
+    g_assert(c->kind == CLOCK_KIND_VIRTUAL);
+    g_mutex_lock(&c->lock);
+    if (!c->running) {
+        set_base(c, false, ns);
+    }
+    g_mutex_unlock(&c->lock);
+}
+
+int64_t clock_offset(Clock *c)
+{
+    g_assert(c->kind == CLOCK_KIND_HOST);
+    return __atomic_load_n(&c->offset, __ATOMIC_RELAXED);
+}
+
 void clock_set_offset(Clock *c, int64_t ns)
 {
     g_assert(c->kind == CLOCK_KIND_HOST);

@@ -42,8 +42,11 @@ int64_t clock_next_deadline(Clock *c);
 /* Virtual clocks: stop and go on (no time passes in between). Machine lock. */
 void clock_stop(Clock *c);
 void clock_start(Clock *c);
+/* Stopped virtual clock: the time it goes on from (a saved machine is loaded). */
+void clock_set(Clock *c, int64_t ns);
 /* Host clock: offset that is added to wall time (-rtc base=). */
 void clock_set_offset(Clock *c, int64_t ns);
+int64_t clock_offset(Clock *c);
 
 void timer_init(Timer *t, Clock *c, void (*fn)(void *opaque), void *opaque);
 /* (Re)arm for absolute time @deadline in ns; a past deadline fires at the next loop turn.

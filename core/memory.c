@@ -33,6 +33,7 @@ static struct {
     unsigned depth; /* of transactions */
     bool changed;
     uint64_t next_ram;
+    GSList *blocks; /* of MemRegion: RAM and ROM */
     MemAccelHooks hooks;
 } mem;
 
@@ -256,6 +257,7 @@ static bool init_memory(MemRegion *r, const char *name, MemKind kind, uint64_t s
     }
     memset(r->dirty, MEM_DIRTY_ALL, pages);
     r->ram_index = __atomic_fetch_add(&mem.next_ram, bytes, __ATOMIC_RELAXED);
+    mem.blocks = g_slist_append(mem.blocks, r);
     return true;
 bad:
     fail(err, "The host cannot give %" G_GUINT64_FORMAT " MiB for %s: %s", bytes >> 20, name,
@@ -289,6 +291,16 @@ bool mem_region_init_rom_device(MemRegion *r, const char *name, const MemOps *op
     return true;
 }
 
+bool mem_ram_foreach(bool (*fn)(MemRegion *r, void *opaque), void *opaque)
+{
+    bool ok = true;
+
+    for (GSList *l = mem.blocks; l && ok; l = l->next) {
+        ok = fn(l->data, opaque);
+    }
+    return ok;
+}
+
 void mem_region_destroy(MemRegion *r)
 {
     if (!r->name) {
@@ -305,6 +317,7 @@ void mem_region_destroy(MemRegion *r)
     mem.changed = true; /* aliases of @r */
     mem_transaction_commit();
     if (r->host) {
+        mem.blocks = g_slist_remove(mem.blocks, r);
         munmap(r->host, r->size);
         close(r->fd);
     }

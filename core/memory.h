@@ -126,6 +126,9 @@ bool mem_region_init_rom(MemRegion *r, const char *name, uint64_t size, GError *
  * commands). ops->read is not used. */
 bool mem_region_init_rom_device(MemRegion *r, const char *name, const MemOps *ops, void *opaque,
                                 uint64_t size, GError **err);
+/* The RAM and ROM blocks that there are, in the order of their making; @fn false: enough, which is
+ * the result. Machine lock. */
+bool mem_ram_foreach(bool (*fn)(MemRegion *r, void *opaque), void *opaque);
 /* Takes @r out of its parent and frees what it holds (not @r). No vCPU may run with a view
  * that shows @r: stop the machine or wait for the accelerator to have taken the new view. */
 void mem_region_destroy(MemRegion *r);

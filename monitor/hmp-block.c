@@ -1,6 +1,7 @@
 /* HMP: drives. */
 #include "block/drive.h"
 #include "core/log.h"
+#include "migration/snapshot.h"
 #include "monitor/hmp.h"
 #include <inttypes.h>
 #include <string.h>
@@ -276,7 +277,41 @@ void hmp_info_blockstats(Hmp *h, const HmpArgs *a)
     }
 }
 
+/* ---- snapshots of the machine ---- */
+
+static void cmd_savevm(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    done(h, snapshot_save(h->m, hmp_text(a, "name"), &err), err);
+}
+
+static void cmd_loadvm(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    done(h, snapshot_load(h->m, hmp_text(a, "name"), &err), err);
+}
+
+static void cmd_delvm(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    done(h, snapshot_delete(h->m, hmp_text(a, "name"), &err), err);
+}
+
+void hmp_info_snapshots(Hmp *h, const HmpArgs *a)
+{
+    g_autofree char *text = snapshot_list(h->m);
+
+    hmp_printf(h, "%s", text);
+}
+
 const HmpCommand hmp_block_commands[] = {
+    {"savevm", "name:S?", "[tag]",
+     "save a snapshot of the machine and its disks; one with that tag is replaced", cmd_savevm},
+    {"loadvm", "name:S", "tag", "go back to a snapshot, by its tag or id", cmd_loadvm},
+    {"delvm", "name:S", "tag", "delete a snapshot, by its tag or id", cmd_delvm},
     {"eject", "force:-f,device:s", "[-f] device", "eject a removable medium (use -f to force it)",
      cmd_eject},
     {"block_resize", "device:s,size:s", "device size",

@@ -397,6 +397,7 @@ const HmpCommand hmp_info_commands[] = {
     {"roms", "", NULL, "show roms", info_roms},
     {"jit", "", NULL, "show statistics of the translator", info_jit},
     {"block", "verbose:-v,device:s?", "[-v] [device]", "show the block devices", hmp_info_block},
+    {"snapshots", "", NULL, "show the snapshots of the machine", hmp_info_snapshots},
     {"blockstats", "", NULL, "show block device statistics", hmp_info_blockstats},
     {"chardev", "", NULL, "show the character devices", info_chardev},
     {"mice", "", NULL, "show which guest mouse is receiving events", info_mice},

@@ -78,6 +78,7 @@ void hmp_on_vcpu(Machine *m, VCpu *cpu, void (*fn)(VCpu *cpu, void *arg), void *
 void hmp_change_medium(Hmp *h, const HmpArgs *a);
 void hmp_info_block(Hmp *h, const HmpArgs *a);
 void hmp_info_blockstats(Hmp *h, const HmpArgs *a);
+void hmp_info_snapshots(Hmp *h, const HmpArgs *a);
 
 /* Completions of @line as text up to its end; NULL-terminated, caller frees. */
 char **hmp_complete(const char *line);

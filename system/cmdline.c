@@ -467,6 +467,7 @@ static const CmdOption options[] = {
     {"action", "reboot=reset|shutdown,shutdown=poweroff|pause", CALL, 0, opt_action,
      "what to do at reboot and power-off"},
     {"daemonize", NULL, FLAG, OFF(daemonize), NULL, "go to the background when ready"},
+    {"loadvm", "TAG", TEXT, OFF(loadvm), NULL, "start from a snapshot made by savevm"},
     {"pidfile", "FILE", TEXT, OFF(pidfile), NULL, "write the process id here"},
     {"runas", "USER", TEXT, OFF(runas), NULL, "change to this user when everything is open"},
     {"readconfig", "FILE", CALL, 0, opt_readconfig, "read options from a file"},

@@ -9,6 +9,7 @@
 #include "core/machine.h"
 #include "core/option.h"
 #include "hw/machine/machines.h"
+#include "migration/snapshot.h"
 #include "monitor/monitor.h"
 #include "system/daemon.h"
 #include "system/devices.h"
@@ -311,7 +312,7 @@ static void mux_commit(void *opaque)
     }
 }
 
-static int run(Machine *m, const SystemConfig *c)
+static int run(Machine *m, const SystemConfig *c, GError **err)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
@@ -322,6 +323,10 @@ static int run(Machine *m, const SystemConfig *c)
         vcpu_start_thread(m->vcpus[i]);
     }
     machine_reset(m);
+    if (c->loadvm && !snapshot_load(m, c->loadvm, err)) {
+        machine_unlock();
+        return 1;
+    }
     if (!c->paused) {
         machine_start(m);
     }
@@ -355,7 +360,7 @@ int main(int argc, char **argv)
         if (m) {
             const ChardevHooks mux = {.quit = mux_quit, .commit_all = mux_commit, .opaque = m};
             chardev_set_hooks(&mux);
-            status = run(m, &c);
+            status = run(m, &c, &err);
             machine_lock();
             displays_close(m);
             machine_unlock();

@@ -123,6 +123,80 @@ static void test_data(void)
     random_io(&(Qcow2Create){DISK, 3, 12, 4, .prealloc_metadata = true});
 }
 
+/* A machine's state: beside the disk, kept by its snapshot alone, dropped when nobody took it. */
+static void vm_state(unsigned cluster_bits, unsigned version)
+{
+    enum { STATE = (2 << 20) + 12345 };
+    MemoryImage m = {0};
+    g_autofree uint8_t *disk = g_malloc0(DISK), *state = g_malloc(STATE), *got = g_malloc(STATE);
+    GRand *r = g_rand_new_with_seed(7);
+    BlockSnapshot sn;
+    GError *err = NULL;
+
+    create(&m, &(Qcow2Create){DISK, version, cluster_bits, 4});
+    BlockFile f = open_image(&m, IMAGE_WRITE);
+    const BlockSnapshotOps *ops = f.driver->snapshots;
+    for (unsigned i = 0; i < STATE; i++) {
+        state[i] = g_rand_int(r) >> 24;
+    }
+    memset(state + 100000, 0, 300000);
+    for (unsigned i = 0; i < 40; i++) {
+        step(r, &f, disk, DISK);
+    }
+    /* Given up: nothing stays. */
+    g_assert_cmpint(ops->vm_write(f.file, 0, state, 2 << 20), ==, 0);
+    assert_reads(&f, disk, DISK);
+    g_assert_cmpint(ops->vm_drop(f.file), ==, 0);
+    assert_sound(&f, false);
+    for (unsigned round = 0; round < 3; round++) {
+        state[0] = round;
+        g_assert_cmpint(ops->vm_write(f.file, 0, state, 2 << 20), ==, 0);
+        g_assert_cmpint(ops->vm_write(f.file, 2 << 20, state + (2 << 20), STATE - (2 << 20)), ==,
+                        0);
+        sn = (BlockSnapshot){.name = "vm", .vm_size = STATE, .vm_clock = 1234567890123};
+        g_assert_true(ops->create(&f, &sn, &err));
+        assert_sound(&f, false);
+        for (unsigned i = 0; i < 20; i++) {
+            step(r, &f, disk, DISK);
+        }
+    }
+    f.driver->close(f.file);
+    f = open_image(&m, IMAGE_WRITE);
+    assert_reads(&f, disk, DISK);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_true(ops->get(f.file, i, &sn));
+        g_assert_cmpuint(sn.vm_size, ==, STATE);
+        g_assert_cmpuint(sn.vm_clock, ==, 1234567890123);
+        g_assert_cmpint(ops->vm_read(f.file, sn.id, 0, got, STATE), ==, 0);
+        state[0] = i;
+        g_assert_cmpmem(got, STATE, state, STATE);
+        g_assert_cmpint(ops->vm_read(f.file, sn.id, 99999, got, 5000), ==, 0);
+        g_assert_cmpmem(got, 5000, state + 99999, 5000);
+        g_assert_cmpint(ops->vm_read(f.file, sn.id, STATE - 5, got, 6), ==, -EINVAL);
+    }
+    g_assert_true(ops->apply(&f, "2", &err));
+    assert_sound(&f, false);
+    g_assert_true(ops->remove(&f, "1", &err));
+    g_assert_true(ops->remove(&f, "3", &err));
+    assert_sound(&f, false);
+    g_assert_cmpint(ops->vm_read(f.file, "2", 0, got, STATE), ==, 0);
+    state[0] = 1;
+    g_assert_cmpmem(got, STATE, state, STATE);
+    g_assert_true(ops->remove(&f, "2", &err));
+    assert_sound(&f, false);
+    f.driver->close(f.file);
+    g_rand_free(r);
+    g_free(m.data);
+}
+
+static void test_vm_state(void)
+{
+    vm_state(9, 3);
+    vm_state(12, 2);
+    vm_state(16, 3);
+    vm_state(21, 3);
+}
+
 static void test_snapshots(void)
 {
     MemoryImage m = {0};
@@ -557,6 +631,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qcow2/data", test_data);
     g_test_add_func("/qcow2/snapshots", test_snapshots);
+    g_test_add_func("/qcow2/vm-state", test_vm_state);
     g_test_add_func("/qcow2/narrow-refcounts", test_narrow);
     g_test_add_func("/qcow2/headers", test_headers);
     g_test_add_func("/qcow2/corrupt", test_corrupt);

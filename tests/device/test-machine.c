@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "hw/machine/pc.h"
 #include "hw/pci/pci.h"
+#include "migration/vmstate.h"
 #include "target/x86/x86.h"
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,8 @@ static void add_drive(Machine *m, const char *options)
 }
 
 /* Machine lock held from here to pc_down(). */
-static Machine *pc_up(const char *order, const char *once, const char *global)
+static Machine *pc_up_clock(ClockKind clock, const char *order, const char *once,
+                            const char *global)
 {
     GError *err = NULL;
 
@@ -38,7 +40,7 @@ static Machine *pc_up(const char *order, const char *once, const char *global)
     Machine *m = machine_new(&pc_machine, &jit_accel);
     /* Time that stands still, the same in both machines. */
     clock_free(m->virtual_clock);
-    m->virtual_clock = clock_new(CLOCK_KIND_MANUAL);
+    m->virtual_clock = clock_new(clock);
     m->cfg = (MachineConfig){
         .target = &x86_64_target,
         .ram_size = 32 << 20,
@@ -79,6 +81,11 @@ static Machine *pc_up(const char *order, const char *once, const char *global)
     }
     machine_reset(m);
     return m;
+}
+
+static Machine *pc_up(const char *order, const char *once, const char *global)
+{
+    return pc_up_clock(CLOCK_KIND_MANUAL, order, once, global);
 }
 
 static void pc_down(Machine *m)
@@ -245,6 +252,89 @@ static void test_roundtrip(void)
     }
 }
 
+typedef struct Stream {
+    const uint8_t *data;
+    size_t len, pos;
+} Stream;
+
+static bool stream_write(void *opaque, const void *data, size_t len, GError **err)
+{
+    g_byte_array_append(opaque, data, len);
+    return true;
+}
+
+static bool stream_read(void *opaque, void *data, size_t len, GError **err)
+{
+    Stream *s = opaque;
+
+    if (s->len - s->pos < len) {
+        return fail(err, "the stream ends");
+    }
+    memcpy(data, s->data + s->pos, len);
+    s->pos += len;
+    return true;
+}
+
+static bool load_stream(Machine *m, const uint8_t *data, size_t len, GError **err)
+{
+    Stream s = {data, len, 0};
+
+    return vm_state_load(m, &(VmSource){stream_read, &s}, err);
+}
+
+/* The machine with its memory as one stream, whole and damaged. */
+static void test_stream(void)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    GRand *r = g_rand_new_with_seed(99);
+    GError *err = NULL;
+    Machine *m = pc_up_clock(CLOCK_KIND_VIRTUAL, NULL, NULL, NULL);
+
+    clock_stop(m->virtual_clock);
+    place_bars(m);
+    traffic(m, r, 2000);
+    for (unsigned i = 0; i < 3000; i++) {
+        mem_store(m->memory, g_rand_int_range(r, 0x100000, 30 << 20), g_rand_int(r), 4);
+    }
+    g_assert_true(vm_state_save(m, &(VmSink){stream_write, bytes}, &err));
+    g_autofree char *before = dump_all(m);
+    int64_t then = clock_now(m->virtual_clock);
+    g_autofree uint8_t *ram = g_malloc(32 << 20), *ram2 = g_malloc(32 << 20);
+    mem_read(m->memory, 0x100000, ram, 30 << 20);
+    pc_down(m);
+
+    m = pc_up_clock(CLOCK_KIND_VIRTUAL, NULL, NULL, NULL);
+    clock_stop(m->virtual_clock);
+    mem_store(m->memory, 0x123456, 0x55aa55aa, 4); /* must go */
+    g_assert_true(load_stream(m, bytes->data, bytes->len, &err));
+    g_assert_cmpint(clock_now(m->virtual_clock), ==, then);
+    g_autofree char *after = dump_all(m);
+    same_text(before, after);
+    mem_read(m->memory, 0x100000, ram2, 30 << 20);
+    g_assert_cmpmem(ram, 30 << 20, ram2, 30 << 20);
+    /* Damage of any kind is refused by the checksum at the latest, and the machine lives. */
+    for (unsigned i = 0; i < 60; i++) {
+        g_autofree uint8_t *bad = g_memdup2(bytes->data, bytes->len);
+        size_t len = bytes->len;
+        if (i % 3 == 0) {
+            len = g_rand_int_range(r, 0, len);
+        } else { /* mostly in the devices at the end, and in the header */
+            size_t at = i % 3 == 1 ? len - 1 - g_rand_int_range(r, 0, 30000)
+                                   : (size_t)g_rand_int_range(r, 0, 64);
+            bad[at] ^= 1u << g_rand_int_range(r, 0, 8);
+        }
+        g_assert_false(load_stream(m, bad, len, &err));
+        g_assert_nonnull(err);
+        g_clear_error(&err);
+        traffic(m, r, 50);
+    }
+    g_assert_true(load_stream(m, bytes->data, bytes->len, &err));
+    g_autofree char *again = dump_all(m);
+    same_text(before, again);
+    pc_down(m);
+    g_rand_free(r);
+}
+
 static uint8_t cmos(Machine *m, uint8_t index)
 {
     mem_store(m->io, 0x70, index, 1);
@@ -307,6 +397,7 @@ int main(int argc, char **argv)
     close(fd);
     disk = path;
     g_test_add_func("/machine/roundtrip", test_roundtrip);
+    g_test_add_func("/machine/stream", test_stream);
     g_test_add_func("/machine/boot-order", test_boot_order);
     g_test_add_func("/machine/global", test_global);
     int rc = g_test_run();
