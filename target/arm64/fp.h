@@ -60,6 +60,19 @@ enum {
 #define FPSR_QC (1u << 27)
 #define FPSR_IDC (1u << 7)
 
+/* MXCSR. Not the compiler's intrinsics: those move across the arithmetic. */
+static inline uint32_t fp_getcsr(void)
+{
+    uint32_t v;
+
+    __asm__ volatile("stmxcsr %0" : "=m"(v) : : "memory");
+    return v;
+}
+static inline void fp_setcsr(uint32_t v)
+{
+    __asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory");
+}
+
 /* Executes @insn on @f and @x (general registers, 31 of them). false: not allocated. */
 bool a64_fp_exec(FpState *f, uint64_t *x, uint32_t insn);
 /* Its parts. */

@@ -5,14 +5,13 @@
 #include "target/arm64/fp.h"
 #include <math.h>
 #include <string.h>
-#include <x86intrin.h>
 
 enum { FE_IE = 1, FE_ZE = 4, FE_OE = 8, FE_UE = 16, FE_PE = 32, FE_ALL = 63 };
 enum { HW_SQRT = 100, HW_FMA };
 
 static void raise_fp(unsigned flags)
 {
-    _mm_setcsr(_mm_getcsr() | flags);
+    fp_setcsr(fp_getcsr() | flags);
 }
 
 static unsigned recip_estimate(unsigned a)
@@ -105,7 +104,7 @@ double a64_f32_widen(FpState *f, uint32_t a, bool *is_nan)
 uint64_t a64_f_to_int(FpState *f, double a, bool is_nan, unsigned mode, unsigned bits,
                       bool is_signed, unsigned fbits)
 {
-    uint32_t csr = _mm_getcsr();
+    uint32_t csr = fp_getcsr();
     double v, r, top = ldexp(1, is_signed ? bits - 1 : bits);
     uint64_t mask = bits == 64 ? ~0ull : (1ull << bits) - 1, out;
     bool bad = true;
@@ -126,7 +125,7 @@ uint64_t a64_f_to_int(FpState *f, double a, bool is_nan, unsigned mode, unsigned
         out = r >= 0x1p63 ? (uint64_t)(r - 0x1p63) | 1ull << 63 : (uint64_t)(int64_t)r;
     }
     asm volatile("" : "+r"(out));
-    _mm_setcsr(csr | (bad ? FE_IE : r != v ? FE_PE : 0));
+    fp_setcsr(csr | (bad ? FE_IE : r != v ? FE_PE : 0));
     return out & mask;
 }
 
@@ -153,21 +152,21 @@ uint32_t a64_f64_to_f32(FpState *f, uint64_t a, bool odd)
         a = a64_f64_one_nan(f, a);
         return (uint32_t)(a >> 63) << 31 | 0xffu << 23 | (uint32_t)(a >> 29 & 0x7fffff);
     }
-    before = _mm_getcsr();
+    before = fp_getcsr();
     d = a64_f64_flt(a);
     if (odd) {
-        _mm_setcsr((before & ~FE_ALL) | 3 << 13);
+        fp_setcsr((before & ~FE_ALL) | 3 << 13);
         asm volatile("cvtsd2ss %1, %0" : "=x"(s) : "x"(d));
-        after = _mm_getcsr();
+        after = fp_getcsr();
         r = a64_f32_raw(s);
         if (after & FE_PE) {
             r |= 1;
         }
         if (f->fpcr & FPCR_FZ && (r & 0x7fffffff) && (r & 0x7fffffff) < 1u << 23) {
-            _mm_setcsr(before | FE_UE);
+            fp_setcsr(before | FE_UE);
             return r & 1u << 31;
         }
-        _mm_setcsr(before | (after & FE_ALL & ~2u));
+        fp_setcsr(before | (after & FE_ALL & ~2u));
         return r;
     }
     asm volatile("cvtsd2ss %1, %0" : "=x"(s) : "x"(d));
@@ -175,18 +174,18 @@ uint32_t a64_f64_to_f32(FpState *f, uint64_t a, bool odd)
     if ((r & 0x7fffffff) > 1u << 23 || !(f->fpcr & FPCR_FZ || (r & 0x7fffffff) == 1u << 23)) {
         return r;
     }
-    after = _mm_getcsr();
-    _mm_setcsr((before & ~FE_ALL) | 3 << 13);
+    after = fp_getcsr();
+    fp_setcsr((before & ~FE_ALL) | 3 << 13);
     asm volatile("cvtsd2ss %1, %0" : "=x"(s) : "x"(d));
     t = a64_f32_raw(s) & 0x7fffffff;
-    if (t < 1u << 23 && (t || _mm_getcsr() & FE_PE)) {
+    if (t < 1u << 23 && (t || fp_getcsr() & FE_PE)) {
         if (f->fpcr & FPCR_FZ) {
-            _mm_setcsr(before | FE_UE);
+            fp_setcsr(before | FE_UE);
             return r & 1u << 31;
         }
-        after |= _mm_getcsr() & FE_PE ? FE_UE | FE_PE : 0;
+        after |= fp_getcsr() & FE_PE ? FE_UE | FE_PE : 0;
     }
-    _mm_setcsr(after);
+    fp_setcsr(after);
     return r;
 }
 

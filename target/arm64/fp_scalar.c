@@ -1,7 +1,6 @@
 /* Scalar floating-point instructions of A64, executed by C. DDI 0487 section C4.1.94. */
 #include "target/arm64/fp.h"
 #include <math.h>
-#include <x86intrin.h>
 
 static unsigned bits(uint32_t insn, unsigned hi, unsigned lo)
 {
@@ -39,7 +38,7 @@ static void fjcvtzs(FpState *f, uint64_t *x, unsigned rd, unsigned rn)
     double a = a64_f64_in(f, raw, &nan), t;
     uint32_t r = 0;
 
-    csr = _mm_getcsr();
+    csr = fp_getcsr();
     if (nan || isinf(a)) {
         exact = false;
         csr |= 1;
@@ -57,7 +56,7 @@ static void fjcvtzs(FpState *f, uint64_t *x, unsigned rd, unsigned rn)
     if (exact && !t && raw << 1) {
         exact = false;
     }
-    _mm_setcsr(csr);
+    fp_setcsr(csr);
     set_x(x, rd, false, r);
     f->nzcv = exact ? 4 : 0;
     f->nzcv_set = true;
@@ -191,16 +190,16 @@ static uint64_t frint_ts(FpState *f, uint64_t raw, bool dbl, unsigned op)
                    : size == 64 ? 0xdf000000ull
                                 : 0xcf000000ull;
 
-    csr = _mm_getcsr();
+    csr = fp_getcsr();
     top = size == 64 ? 0x1p63 : 0x1p31;
     if (nan || isinf(a)) {
-        _mm_setcsr(csr | 1);
+        fp_setcsr(csr | 1);
         return min;
     }
     raw = dbl ? a64_f64_rint(f, raw, mode, true) : a64_f32_rint(f, raw, mode, true);
     r = dbl ? a64_f64_in(f, raw, &nan) : a64_f32_widen(f, raw, &nan);
     if (r < -top || r >= top) {
-        _mm_setcsr(csr | 1);
+        fp_setcsr(csr | 1);
         return min;
     }
     return raw;

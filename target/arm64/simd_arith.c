@@ -385,6 +385,17 @@ static int fp_pair_op(unsigned key)
     }
 }
 
+/* A half as it is, signalling or not, in IEEE form whatever FPCR.AHP says. */
+static uint32_t widen(uint16_t a)
+{
+    FpState plain = {.fpcr = 0};
+
+    if ((a >> 10 & 31) == 31) {
+        return (uint32_t)(a >> 15) << 31 | 0xffu << 23 | (uint32_t)(a & 1023) << 13;
+    }
+    return a64_f16_to_f32(&plain, a);
+}
+
 /* FMLAL, FMLSL: products of halves are exact in single precision. */
 static bool fmlal(FpState *f, const Simd *s, bool sub, bool upper, const VReg *b, int elem)
 {
@@ -395,8 +406,8 @@ static bool fmlal(FpState *f, const Simd *s, bool sub, bool upper, const VReg *b
         return false;
     }
     for (unsigned i = 0; i < n; i++) {
-        uint32_t x = a64_f16_to_f32(f, a.h[base + i] ^ (sub ? 0x8000 : 0));
-        uint32_t y = a64_f16_to_f32(f, b->h[elem < 0 ? base + i : (unsigned)elem]);
+        uint32_t x = widen(a.h[base + i] ^ (sub ? 0x8000 : 0));
+        uint32_t y = widen(b->h[elem < 0 ? base + i : (unsigned)elem]);
 
         r.s[i] = a64_f32_fma(f, f->v[s->rd].s[i], x, y);
     }

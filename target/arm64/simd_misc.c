@@ -3,7 +3,6 @@
  * by immediate. DDI 0487 section C4.1.95.
  */
 #include "target/arm64/simd_exec.h"
-#include <x86intrin.h>
 
 static uint64_t ones(unsigned size)
 {

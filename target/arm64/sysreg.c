@@ -423,14 +423,14 @@ static bool pmu_el0(const Arm64Cpu *c, uint32_t reg, bool write)
 
 static uint64_t fpsr(const Arm64Cpu *c)
 {
-    return c->fp.fpsr | a64_fpsr_of(_mm_getcsr());
+    return c->fp.fpsr | a64_fpsr_of(fp_getcsr());
 }
 
 static void set_fpcr(Arm64Cpu *c, uint32_t fpcr, uint32_t sticky)
 {
     c->fp.fpcr = fpcr;
     c->mxcsr = a64_mxcsr_of(fpcr, sticky);
-    _mm_setcsr(c->mxcsr);
+    fp_setcsr(c->mxcsr);
     a64_update_mode(c);
 }
 
@@ -621,7 +621,7 @@ static void special_write(Arm64Cpu *c, uint32_t reg, uint64_t v)
         c->ssbs = v & PS_SSBS;
         break;
     case S(3, 3, 4, 4, 0):
-        set_fpcr(c, v & FPCR_MASK, _mm_getcsr());
+        set_fpcr(c, v & FPCR_MASK, fp_getcsr());
         break;
     case S(3, 3, 4, 4, 1):
         c->fp.fpsr = v & (FPSR_QC | FPSR_IDC);
@@ -715,9 +715,9 @@ static bool gic_access(Arm64Cpu *c, uint32_t reg, bool write, uint64_t *v)
         ((reg >> 11 & 7) == 6 && c->el < 3)) {
         return false;
     }
-    fp = _mm_getcsr();
+    fp = fp_getcsr();
     ok = write ? c->gic->write(c->gic_opaque, reg, *v) : c->gic->read(c->gic_opaque, reg, v);
-    _mm_setcsr(fp);
+    fp_setcsr(fp);
     return ok;
 }
 

@@ -3,7 +3,6 @@
  */
 #include "core/machine.h"
 #include "target/arm64/cpu.h"
-#include <x86intrin.h>
 
 enum { CTL_ENABLE = 1, CTL_IMASK = 2, CTL_ISTATUS = 4 };
 enum { NS_PER_TICK = NS_PER_SEC / CNT_HZ };
@@ -55,7 +54,7 @@ static void update_locked(Arm64Cpu *c, unsigned n)
 void a64_timer_update(Arm64Cpu *c, unsigned n)
 {
     bool held = machine_lock_held();
-    uint32_t fp = _mm_getcsr();
+    uint32_t fp = fp_getcsr();
 
     if (!held) {
         machine_lock();
@@ -64,7 +63,7 @@ void a64_timer_update(Arm64Cpu *c, unsigned n)
     if (!held) {
         machine_unlock();
     }
-    _mm_setcsr(fp);
+    fp_setcsr(fp);
 }
 
 #define FIRE(name, n)                                                                              \

@@ -6,20 +6,19 @@
 #include "target/arm64/helpers.h"
 #include "target/arm64/translate.h"
 #include <string.h>
-#include <x86intrin.h>
 
 /* Does the instruction exist? By executing it on registers of no account. */
 static bool valid(const Tr *t)
 {
     FpState f;
     uint64_t x[31] = {0};
-    uint32_t csr = _mm_getcsr();
+    uint32_t csr = fp_getcsr();
     bool ok;
 
     memset(&f, 0, sizeof(f));
     f.feat = t->c->fp.feat;
     ok = a64_fp_exec(&f, x, t->insn);
-    _mm_setcsr(csr);
+    fp_setcsr(csr);
     return ok;
 }
 
