@@ -32,7 +32,7 @@ TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZERS  := $(FUZZ_SRC:%.c=$(BUILD)/%)
 TOOLS    := $(patsubst $(SRC)/tools/%.c,$(BUILD)/%,$(wildcard $(SRC)/tools/rhea-*.c))
 LINKS    := $(addprefix rhea-system-,x86_64 i386 $(if $(wildcard $(SRC)/target/riscv),riscv64 riscv32) \
-            $(if $(wildcard $(SRC)/target/arm64),aarch64 arm))
+            $(if $(wildcard $(SRC)/target/arm64),aarch64))
 
 all: $(BUILD)/rhea $(TOOLS) tests-build
 
