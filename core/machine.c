@@ -115,6 +115,18 @@ static void wait_parked(Machine *m)
     }
 }
 
+void machine_hold(Machine *m)
+{
+    m->loop->pause++;
+    wait_parked(m);
+}
+
+void machine_release(Machine *m)
+{
+    m->loop->pause--;
+    kick_all(m);
+}
+
 static void call_state_hooks(Machine *m, bool running)
 {
     for (GSList *l = m->state_hooks; l; l = l->next) {

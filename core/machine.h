@@ -112,7 +112,8 @@ typedef struct MachineBalloon {
 struct Machine {
     const MachineType *type;
     const Accelerator *accel;
-    void *accel_data;
+    void *accel_data; /* the jit's */
+    void *kvm;        /* accel/kvm's, NULL without */
     MachineConfig cfg;
     MemRegion memory_root, io_root;
     MemSpace *memory, *io;
@@ -166,6 +167,10 @@ void machine_free(Machine *m);
 void machine_start(Machine *m);
 void machine_stop(Machine *m, RunState why);
 bool machine_running(const Machine *m);
+/* Park the vCPUs for a moment, whatever the run state, while clocks go on; nests. Not on a vCPU's
+ * thread; machine lock (given up while it waits). */
+void machine_hold(Machine *m);
+void machine_release(Machine *m);
 const char *run_state_name(RunState s);
 /* Any thread, any lock: done by the main loop soon. */
 void machine_request_reset(Machine *m, ShutdownCause cause);

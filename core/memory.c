@@ -549,6 +549,9 @@ bool mem_test_clear_dirty(MemRegion *r, uint64_t off, uint64_t len, unsigned cli
     uint64_t run = UINT64_MAX; /* first page of the present run of cleaned pages */
     bool any = false;
 
+    if (mem.hooks.sync_dirty) {
+        mem.hooks.sync_dirty(mem.hooks.opaque, r, off, last - off + 1, client);
+    }
     for (uint64_t p = off >> MEM_PAGE_BITS; p <= last_page + 1; p++) {
         bool was = p <= last_page && (__atomic_load_n(&r->dirty[p], __ATOMIC_RELAXED) & client) &&
                    (__atomic_fetch_and(&r->dirty[p], ~client, __ATOMIC_SEQ_CST) & client);

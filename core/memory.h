@@ -193,6 +193,9 @@ typedef struct MemAccelHooks {
     void (*code_written)(void *opaque, MemRegion *r, uint64_t off, uint64_t len);
     /* Dirty bits of these pages were cleared: drop write fast paths to them. */
     void (*made_clean)(void *opaque, MemRegion *r, uint64_t off, uint64_t len);
+    /* Somebody is about to look at the dirty bits of these pages: set those of pages that the guest
+     * wrote unseen (KVM's log). @client as in mem_test_clear_dirty(). May be NULL. Machine lock. */
+    void (*sync_dirty)(void *opaque, MemRegion *r, uint64_t off, uint64_t len, unsigned client);
     void *opaque;
 } MemAccelHooks;
 void mem_set_accel_hooks(const MemAccelHooks *hooks);

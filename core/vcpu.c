@@ -185,7 +185,8 @@ static void vcpu_turn(VCpu *cpu)
     cpu->accel->run(cpu);
     machine_lock();
     if (cpu->debug_hit != VCPU_DEBUG_NONE) {
-        machine_request_stop(cpu->machine, RUN_DEBUG);
+        machine_request_stop(cpu->machine,
+                             cpu->debug_hit == VCPU_DEBUG_ERROR ? RUN_INTERNAL_ERROR : RUN_DEBUG);
     }
 }
 

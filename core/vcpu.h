@@ -20,6 +20,7 @@ typedef struct Accelerator Accelerator;
 typedef struct Machine Machine;
 typedef struct JitTarget JitTarget;     /* accel/jit/jit-target.h */
 typedef struct CpuBoardOps CpuBoardOps; /* core/intc.h */
+typedef struct KvmTarget KvmTarget;     /* accel/kvm/kvm-target.h */
 
 /* Architectural events, bits of VCpu.events. */
 enum {
@@ -51,7 +52,8 @@ struct VCpu {
     const Target *target;
     const Accelerator *accel;
     Machine *machine;
-    void *accel_data; /* owned by the accelerator */
+    void *accel_data; /* owned by the jit, which every machine has */
+    void *kvm;        /* owned by accel/kvm; NULL without */
     GThread *thread;
     GCond cond; /* with work_lock: wakes a halted or stopped vCPU */
     GMutex work_lock;
@@ -66,7 +68,14 @@ struct VCpu {
     bool quit;        /* the thread must end; machine lock */
 };
 
-enum { VCPU_DEBUG_NONE, VCPU_DEBUG_BREAK, VCPU_DEBUG_WATCH, VCPU_DEBUG_STEP };
+/* VCPU_DEBUG_ERROR: the accelerator cannot go on; the machine stops as internal-error. */
+enum {
+    VCPU_DEBUG_NONE,
+    VCPU_DEBUG_BREAK,
+    VCPU_DEBUG_WATCH,
+    VCPU_DEBUG_STEP,
+    VCPU_DEBUG_ERROR,
+};
 
 typedef struct VCpuWatch {
     uint64_t addr, len;
@@ -100,6 +109,7 @@ struct Target {
     unsigned max_vcpus;
     const JitTarget *jit;
     const CpuBoardOps *board; /* pins and facts for the board; NULL = none */
+    const KvmTarget *kvm;     /* NULL: this host's KVM cannot run it */
     const StateTable *state;
     const char *gdb_arch; /* "i386:x86-64" */
     const char *gdb_xml;  /* target description, or NULL */

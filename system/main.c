@@ -2,6 +2,7 @@
  * The program: command line → machine → main loop. Exits are here only.
  */
 #include "accel/jit/jit.h"
+#include "accel/kvm/kvm.h"
 #include "block/drive.h"
 #include "chardev/chardev.h"
 #include "config.h"
@@ -131,35 +132,54 @@ static void list_targets(void)
     }
 }
 
-/* The first of the wanted accelerators that works; sets @opts to its options. */
-static const Accelerator *choose_accel(SystemConfig *c, const char **opts, GError **err)
+/* What was asked for, in order; without a word the translator. */
+static void default_accels(SystemConfig *c)
 {
     bool by_name = !strcmp(c->program, "kvm") || !strcmp(c->program, "qemu-kvm");
-    if (!c->accels->len) {
-        if (c->enable_kvm || by_name) {
-            g_ptr_array_add(c->accels, g_strdup("kvm"));
-        }
-        if (!c->enable_kvm) {
-            g_ptr_array_add(c->accels, g_strdup("jit"));
-        }
+    if (c->accels->len) {
+        return;
     }
+    if (c->enable_kvm || by_name) {
+        g_ptr_array_add(c->accels, g_strdup("kvm"));
+    }
+    if (!c->enable_kvm) {
+        g_ptr_array_add(c->accels, g_strdup("jit"));
+    }
+}
+
+static const Accelerator *find_accel(const char *name)
+{
+    return !strcmp(name, "jit") || !strcmp(name, "tcg") ? &jit_accel
+           : !strcmp(name, "kvm")                       ? &kvm_accel
+                                                        : NULL;
+}
+
+/* Initialises the first of the wanted accelerators that works. */
+static bool init_accel(Machine *m, SystemConfig *c, GError **err)
+{
+    default_accels(c);
     for (guint i = 0; i < c->accels->len; i++) {
         const char *text = c->accels->pdata[i], *comma = strchr(text, ',');
         g_autofree char *name = comma ? g_strndup(text, comma - text) : g_strdup(text);
-        if (!strcmp(name, "jit") || !strcmp(name, "tcg")) {
-            *opts = comma ? comma + 1 : NULL;
-            return &jit_accel;
+        g_autoptr(GError) why = NULL;
+        const Accelerator *accel = find_accel(name);
+        if (!accel) {
+            return fail(err, "-accel: there is no accelerator '%s'; use jit or kvm", name);
         }
-        if (strcmp(name, "kvm")) {
-            fail(err, "-accel: there is no accelerator '%s'; use jit or kvm", name);
-            return NULL;
+        machine_lock();
+        bool ok = accel->init(m, comma ? comma + 1 : NULL, &why);
+        machine_unlock();
+        if (ok) {
+            m->accel = accel;
+            return true;
         }
-        if (i + 1 < c->accels->len) {
-            warn_report("KVM is not in this version; going on with translation");
+        if (i + 1 == c->accels->len) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return false;
         }
+        warn_report("%s; trying %s", why->message, (char *)c->accels->pdata[i + 1]);
     }
-    fail(err, "-accel kvm: KVM is not in this version; use -accel jit");
-    return NULL;
+    return false;
 }
 
 static bool show_help(const SystemConfig *c)
@@ -172,7 +192,10 @@ static bool show_help(const SystemConfig *c)
         g_autofree char *text = help_target(c)->models();
         fputs(text, stdout);
     } else if (c->accels->len && wants_help(c->accels->pdata[0])) {
-        puts("Accelerators:\njit (also called tcg)");
+        puts("Accelerators:\njit (also called tcg)\nkvm");
+    } else if (c->accels->len && !strcmp(c->accels->pdata[0], "kvm,help")) {
+        g_autofree char *text = kvm_options_help();
+        fputs(text, stdout);
     } else if (c->log_items && wants_help(c->log_items)) {
         g_autoptr(GError) e = NULL;
         uint32_t mask;
@@ -237,11 +260,9 @@ static bool machine_options_used(const SystemConfig *c, GError **err)
  */
 static Machine *build(SystemConfig *c, GError **err)
 {
-    const char *accel_opts = NULL;
     const Target *target;
     const MachineType *type = find_machine(c, &target, err);
-    const Accelerator *accel = type ? choose_accel(c, &accel_opts, err) : NULL;
-    if (!accel || !set_up_logging(c, err)) {
+    if (!type || !set_up_logging(c, err)) {
         return NULL;
     }
     if (c->m.smp > type->max_vcpus) {
@@ -270,11 +291,11 @@ static Machine *build(SystemConfig *c, GError **err)
     if (!check_ram(c->m.ram_size, err) || !terminals_open(c, err)) {
         return NULL;
     }
-    Machine *m = machine_new(type, accel);
+    Machine *m = machine_new(type, NULL);
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!accel->init(m, accel_opts, err) || !devices_add_globals(m, c, err) ||
+    if (!init_accel(m, c, err) || !devices_add_globals(m, c, err) ||
         !drives_prepare(m, err) || !type->init(m, err) || !machine_options_used(c, err) ||
         !network_create(m, c, err) || !usb_devices_create(m, c, err) ||
         !devices_create(m, c, err) || !drives_check(m, err) || !network_check(m, c, err) ||

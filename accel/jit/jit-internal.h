@@ -345,7 +345,12 @@ typedef struct JitCpu {
     bool single;         /* translate one instruction next */
     bool at_break;       /* stopped on a breakpoint: step over it */
     uint64_t break_pc, break_hash;
-    bool attached;  /* view and listener exist */
+    bool attached; /* view and listener exist */
+    /* jit_run_until() */
+    bool (*until)(VCpu *cpu, void *arg);
+    void *until_arg;
+    bool until_single;
+    uint64_t until_blocks;
     jmp_buf unwind; /* of the loop */
     struct JitCheck *check;
     bool checking; /* the interpreter runs ahead: stores are taken back, devices refused */

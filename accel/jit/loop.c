@@ -453,6 +453,16 @@ static bool run_blocks(JitCpu *j)
                 jit_ctx_set(j, mode);
             }
         }
+        if (G_UNLIKELY(j->until)) {
+            if (reason == JIT_EXIT_LOOKUP) {
+                reason = JIT_EXIT_POLL; /* @until may look at the whole state */
+                continue;
+            }
+            if (j->until(cpu, j->until_arg)) {
+                return false;
+            }
+            j->until_blocks++;
+        }
         pc = env64(j, j->t->pc_off);
         if (G_UNLIKELY(debugging(cpu))) {
             if (!debug_before(j, pc, mode)) {
@@ -466,6 +476,15 @@ static bool run_blocks(JitCpu *j)
                 reason = JIT_EXIT_EXIT;
                 continue;
             }
+        }
+        if (G_UNLIKELY(j->until)) {
+            if (j->until_single) {
+                run_stepping(j, pc, mode);
+                reason = JIT_EXIT_EXIT;
+                continue;
+            }
+            /* Linked blocks come back at their first poll. */
+            __atomic_store_n(&cpu->exit_request, -1, __ATOMIC_SEQ_CST);
         }
         jc = &jit_jump_cache(cpu)[jit_jump_index(pc)];
         if (j->o->jumpcache && jc->tag == (pc ^ jit_hot(cpu)->ctx) && !j->single && jc->tag &&
@@ -515,6 +534,7 @@ static uint64_t break_hash(const VCpu *cpu)
 static void jit_run(VCpu *cpu)
 {
     JitCpu *j = jit_cpu(cpu);
+    volatile bool first; /* survives the longjmp */
     uint64_t bh;
     int why;
 
@@ -528,10 +548,14 @@ static void jit_run(VCpu *cpu)
         jit_tlb_flush_all(j);
     }
     jit_host_fp_load(j, true);
+    first = j->until != NULL;
     why = setjmp(j->unwind);
     j->in_code = false;
     j->interp_block = NULL;
-    if (why) {
+    if (first) {
+        first = false;
+        j->t->deliver(cpu); /* nothing, unless an exception waits; may come here again */
+    } else if (why) {
         switch (why - 1) {
         case JIT_EXIT_RAISE:
             j->st.exit_raise++;
@@ -547,6 +571,34 @@ static void jit_run(VCpu *cpu)
     run_blocks(j);
     jit_host_fp_sync(j);
     jit_host_fp_end(0x1f80);
+}
+
+uint64_t jit_run_until(VCpu *cpu, bool (*done)(VCpu *cpu, void *arg), void *arg, bool single)
+{
+    JitCpu *j = jit_cpu(cpu);
+
+    j->until = done;
+    j->until_arg = arg;
+    j->until_single = single;
+    j->until_blocks = 0;
+    jit_run(cpu);
+    j->until = NULL;
+    return j->until_blocks;
+}
+
+void jit_forget(VCpu *cpu, bool code)
+{
+    JitCpu *j = jit_cpu(cpu);
+
+    if (code) {
+        jit_cache_flush(j);
+    }
+    jit_tlb_flush_all(j);
+}
+
+const MemAccelHooks *jit_mem_hooks_of(Machine *m)
+{
+    return &((JitMachine *)m->accel_data)->hooks;
 }
 
 static void jit_kick(VCpu *cpu)

@@ -252,6 +252,7 @@ typedef struct X86Cpu {
     unsigned smp_total;
     uint64_t tsc_hz;
     const LocalIntc *intc; /* local APIC (or the bare PIC), set by the board */
+    bool tsc_set;          /* tsc_hz was chosen by the user */
     void *intc_opaque;
     /* System part (sys.h) */
     uint64_t mode_cache; /* the M_* bits that segments, CRs, DR7 and SMM decide: x86_update_mode */
@@ -270,6 +271,11 @@ typedef struct X86Cpu {
     void *ferr_opaque;
     void (*smm_hook)(void *opaque, bool in_smm); /* SMIACT# pin, NULL: not wired */
     void *smm_opaque;
+    /* Under KVM (kvm-*.c) */
+    const struct X86KvmLimits *kvm_limits; /* what the host offers; NULL: translated */
+    /* Registers that only KVM gives a meaning to. */
+    uint32_t n_kvm_msrs, kvm_msr_index[32];
+    uint64_t kvm_msr_val[32];
 } X86Cpu;
 
 static inline X86Cpu *x86(VCpu *cpu)

@@ -227,6 +227,9 @@ static void extended(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     memset(out, 0, 16);
+    if (c->kvm_limits && x86_kvm_cpuid(c, leaf, sub, out)) {
+        return;
+    }
     if (leaf >= 0x80000000) {
         if (leaf <= c->cpuid_xlevel) {
             extended(c, leaf, sub, out);

@@ -332,10 +332,15 @@ static void host_identity(X86Cpu *c)
 #endif
 }
 
+static uint32_t available(const X86Cpu *c, unsigned word)
+{
+    return c->kvm_limits ? c->kvm_limits->feat[word] : x86_features_implemented(word);
+}
+
 static void all_features(X86Cpu *c)
 {
     for (unsigned w = 0; w < FEAT_WORDS; w++) {
-        c->feat[w] = x86_features_implemented(w);
+        c->feat[w] = available(c, w);
     }
     c->feat[FEAT_1_ECX] &= ~(1u << 3);                   /* MONITOR: waiting costs host time */
     c->feat[FEAT_7_EBX] &= ~(1u << 13);                  /* FCS and FDS are there */
@@ -447,6 +452,7 @@ static bool number_option(CpuOptions *o, const char *key, const char *val, bool 
             return fail(o->err, "-cpu tsc-frequency must be at least 1000000 (Hz)");
         }
         c->tsc_hz = n ? n : c->tsc_hz;
+        c->tsc_set = n != 0;
     } else {
         *known = false;
     }
@@ -527,7 +533,7 @@ static bool filter(CpuOptions *o, bool long_mode)
 
     for (unsigned w = 0; w < FEAT_WORDS; w++) {
         c->feat[w] = (c->feat[w] | o->plus[w]) & ~o->minus[w];
-        gone = c->feat[w] & ~x86_features_implemented(w);
+        gone = c->feat[w] & ~available(c, w);
         c->feat[w] &= ~gone;
         quiet = o->check || o->enforce ? 0 : ~o->plus[w];
         for (unsigned b = 0; b < 32; b++) {
@@ -537,12 +543,14 @@ static bool filter(CpuOptions *o, bool long_mode)
                 continue;
             }
             if (o->enforce) {
-                return fail(o->err, "-cpu enforce: the feature \"%.*s\" is not emulated",
-                            (int)strcspn(name, "|"), name);
+                return fail(o->err, "-cpu enforce: the feature \"%.*s\" is not %s",
+                            (int)strcspn(name, "|"), name,
+                            c->kvm_limits ? "offered by this host's KVM" : "emulated");
             }
             if (c->vcpu.index == 0) {
-                warn_report("-cpu: the feature \"%.*s\" is not emulated and left out",
-                            (int)strcspn(name, "|"), name);
+                warn_report("-cpu: the feature \"%.*s\" is not %s and left out",
+                            (int)strcspn(name, "|"), name,
+                            c->kvm_limits ? "offered by this host's KVM" : "emulated");
             }
         }
     }
@@ -595,6 +603,9 @@ static void derive(X86Cpu *c)
         c->phys_bits = 32;
     }
     c->virt_bits = 48;
+    if (c->kvm_limits && c->kvm_limits->phys_bits) {
+        c->phys_bits = MIN(c->phys_bits, c->kvm_limits->phys_bits);
+    }
 }
 
 bool x86_model_init(X86Cpu *c, const char *text, bool long_mode, GError **err)

@@ -180,6 +180,16 @@ static uint64_t *mc_bank(X86Cpu *c, uint32_t msr)
     return has_mca(c) && n < N_MC_BANKS * 4 ? &c->mc_bank[n] : NULL;
 }
 
+uint64_t *x86_kvm_msr(X86Cpu *c, uint32_t msr)
+{
+    for (uint32_t i = 0; i < c->n_kvm_msrs; i++) {
+        if (c->kvm_msr_index[i] == msr) {
+            return &c->kvm_msr_val[i];
+        }
+    }
+    return NULL;
+}
+
 /* Registers that are plain storage; *@canonical: the value must be. */
 static uint64_t *plain(X86Cpu *c, uint32_t msr, bool *canonical)
 {
@@ -228,7 +238,7 @@ static bool is_intc(uint32_t msr)
 
 /* ---- read ---- */
 
-static bool msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
+bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
 {
     bool canonical;
     uint64_t *p;
@@ -237,7 +247,7 @@ static bool msr_read(X86Cpu *c, uint32_t msr, uint64_t *v)
         return c->intc && c->intc->reg_read && c->intc->reg_read(c->intc_opaque, msr, v);
     }
     if ((p = plain(c, msr, &canonical)) || (p = fixed_mtrr(c, msr)) || (p = var_mtrr(c, msr)) ||
-        (p = mc_bank(c, msr))) {
+        (p = mc_bank(c, msr)) || (p = x86_kvm_msr(c, msr))) {
         *v = *p;
         return true;
     }
@@ -349,7 +359,7 @@ static bool write_plain(X86Cpu *c, uint32_t msr, uint64_t *reg, uint64_t v, bool
     return true;
 }
 
-static bool msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
+bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
 {
     bool canonical;
     uint64_t *p;
@@ -365,6 +375,10 @@ static bool msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     if ((p = var_mtrr(c, msr))) {
         return write_var_mtrr(c, msr, p, v);
+    }
+    if ((p = x86_kvm_msr(c, msr))) {
+        *p = v; /* the kernel learns of it at the next entry */
+        return true;
     }
     if ((p = mc_bank(c, msr))) {
         /* Status, address and information: only cleared. */
@@ -440,7 +454,7 @@ uint64_t x86_h_rdmsr(VCpu *cpu)
     uint64_t v = 0;
 
     x86_need_cpl0(c);
-    if (!msr_read(c, msr, &v)) {
+    if (!x86_msr_read(c, msr, &v)) {
         jit_sync(cpu);
         guest_error("x86: RDMSR of unknown register %08x at %016" PRIx64, msr, c->rip);
         x86_raise_err(c, EXC_GP, 0);
@@ -457,7 +471,7 @@ uint64_t x86_h_wrmsr(VCpu *cpu)
     uint64_t v = (uint32_t)c->regs[R_RAX] | c->regs[R_RDX] << 32;
 
     x86_need_cpl0(c);
-    if (!msr_write(c, msr, v)) {
+    if (!x86_msr_write(c, msr, v)) {
         guest_error("x86: WRMSR of %016" PRIx64 " to register %08x refused", v, msr);
         x86_raise_err(c, EXC_GP, 0);
     }
@@ -527,6 +541,7 @@ void x86_msr_reset(X86Cpu *c, bool init)
     memset(c->mc_bank, 0, sizeof(c->mc_bank));
     c->debugctl = 0;
     c->tsc_adjust = 0;
+    memset(c->kvm_msr_val, 0, sizeof(c->kvm_msr_val));
     /* Not to zero: all vCPUs must count alike, and they are reset one after the other. */
     c->tsc_offset = 0;
 }

@@ -87,6 +87,9 @@ static const StateField cpu_fields[] = {
     STATE_BOOL(X86Cpu, wait_sipi),
     STATE_BOOL(X86Cpu, a20_off),
     STATE_U32(X86Cpu, saved_events),
+    STATE_U32(X86Cpu, n_kvm_msrs),
+    STATE_U32_ARRAY(X86Cpu, kvm_msr_index),
+    STATE_U64_ARRAY(X86Cpu, kvm_msr_val),
     STATE_U8(X86Cpu, vcpu.sipi_vector),
     STATE_BOOL(X86Cpu, vcpu.halted),
     STATE_END_FIELD,
@@ -120,7 +123,7 @@ static bool check(const X86Cpu *c)
     if (c->mxcsr & ~0xffffu || c->ftop > 7 || c->xcr0 & ~3ull || !(c->xcr0 & 1)) {
         return false;
     }
-    return !(c->saved_events & ~LATCHED);
+    return !(c->saved_events & ~LATCHED) && c->n_kvm_msrs <= G_N_ELEMENTS(c->kvm_msr_index);
 }
 
 static bool post_load(void *obj, GError **err)

@@ -244,6 +244,11 @@ static inline bool x86_dr7_armed(const X86Cpu *c)
 void x86_smm_enter(X86Cpu *c);
 
 /* ---- msr.c ---- */
+/* false: #GP. Not for EFER, which raises it itself. */
+bool x86_msr_read(X86Cpu *c, uint32_t msr, uint64_t *v);
+bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v);
+/* Where the value of a register is that only KVM gives a meaning to; NULL: not one. */
+uint64_t *x86_kvm_msr(X86Cpu *c, uint32_t msr);
 void x86_msr_reset(X86Cpu *c, bool init);
 
 /* ---- models.c, cpuid.c ---- */
@@ -252,6 +257,22 @@ char *x86_model_list(bool long_mode);
 void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 bool x86_is_intel(const X86Cpu *c);
 bool x86_is_amd(const X86Cpu *c);
+
+/* ---- kvm-*.c ---- */
+typedef struct X86KvmLeaf {
+    uint32_t eax, ebx, ecx, edx;
+} X86KvmLeaf;
+/* What the host's KVM offers. */
+typedef struct X86KvmLimits {
+    uint32_t feat[FEAT_WORDS];
+    uint32_t pv; /* paravirtual features that are passed on: leaf 4000_0001h, EAX */
+    uint8_t phys_bits;
+    X86KvmLeaf xsave[20]; /* leaf 0Dh */
+} X86KvmLimits;
+extern const KvmTarget x86_kvm_target;
+bool x86_kvm_limits(Machine *m, X86KvmLimits *l, GError **err);
+/* With kvm_limits: a leaf that is the kernel's; false: not one. @out is zeroed. */
+bool x86_kvm_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
 /* ---- gdb.c, dump.c, state.c ---- */
 extern const char x86_gdb_xml64[], x86_gdb_xml32[];

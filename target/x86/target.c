@@ -273,6 +273,14 @@ static void topology(X86Cpu *c)
     c->smp_threads = m && m->cfg.threads ? m->cfg.threads : 1;
 }
 
+static void release(VCpu *cpu)
+{
+    X86Cpu *c = x86(cpu);
+
+    g_free((void *)c->kvm_limits);
+    c->kvm_limits = NULL;
+}
+
 static bool init(VCpu *cpu, const char *model, bool long_mode, GError **err)
 {
     X86Cpu *c = x86(cpu);
@@ -281,7 +289,17 @@ static bool init(VCpu *cpu, const char *model, bool long_mode, GError **err)
     c->apic_id = cpu->index;
     c->ucode_rev = 1;
     topology(c);
+    if (cpu->machine && cpu->machine->kvm) {
+        X86KvmLimits *l = g_new0(X86KvmLimits, 1);
+
+        c->kvm_limits = l;
+        if (!x86_kvm_limits(cpu->machine, l, err)) {
+            release(cpu);
+            return false;
+        }
+    }
     if (!x86_model_init(c, model, long_mode, err)) {
+        release(cpu);
         return false;
     }
     power_on(c);
@@ -339,6 +357,12 @@ static const JitTarget jit_target = {
     .take_event = take_event,
     .mxcsr_off = offsetof(X86Cpu, mxcsr),
 };
+
+#if defined(__x86_64__) && defined(__linux__)
+#define X86_KVM &x86_kvm_target
+#else
+#define X86_KVM NULL
+#endif
 
 /* ---- core/intc.h ---- */
 
@@ -454,10 +478,10 @@ static const CpuBoardOps board_ops = {
 
 #define COMMON                                                                                     \
     .state_size = sizeof(X86Cpu), .state_align = __alignof__(X86Cpu), .max_vcpus = 255,            \
-    .jit = &jit_target, .board = &board_ops, .state = &x86_state_table, .reset = reset,            \
-    .has_work = has_work, .get_pc = get_pc, .set_pc = set_pc,                                      \
-    .debug_translate = x86_debug_translate, .dump = x86_dump, .dump_tlb = x86_dump_tlb,            \
-    .get_reg = x86_get_reg
+    .jit = &jit_target, .kvm = X86_KVM, .free = release, .board = &board_ops,                      \
+    .state = &x86_state_table, .reset = reset, .has_work = has_work, .get_pc = get_pc,             \
+    .set_pc = set_pc, .debug_translate = x86_debug_translate, .dump = x86_dump,                    \
+    .dump_tlb = x86_dump_tlb, .get_reg = x86_get_reg
 
 const Target x86_64_target = {
     COMMON,
