@@ -1,4 +1,5 @@
 /* HMP: run state, logs, input, screens. */
+#include "accel/kvm/kvm.h"
 #include "core/log.h"
 #include "monitor/hmp.h"
 #include "ui/console.h"
@@ -54,6 +55,18 @@ static void cmd_nmi(Hmp *h, const HmpArgs *a)
     }
     for (unsigned i = 0; i < h->m->n_vcpus; i++) {
         vcpu_signal(h->m->vcpus[i], VCPU_NMI);
+    }
+}
+
+static void cmd_accel(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+    const char *name = hmp_text(a, "name");
+
+    if (!name) {
+        hmp_printf(h, "%s\n", h->m->accel ? h->m->accel->name : "none");
+    } else if (!accel_switch(h->m, name, &err)) {
+        hmp_error(h, err);
     }
 }
 
@@ -230,6 +243,8 @@ const HmpCommand hmp_control_commands[] = {
     {"system_powerdown", "", NULL, "send system power down event", cmd_powerdown},
     {"cpu", "index:i", "index", "set the default CPU", cmd_cpu},
     {"nmi", "index:i?", NULL, "inject an NMI", cmd_nmi},
+    {"accel", "name:s?", "[jit|kvm]",
+     "run the machine by another accelerator from now on, or tell which it is", cmd_accel},
     {"log", "items:s", "item1[,...]", "activate logging of the specified items", cmd_log},
     {"logfile", "filename:s", "filename", "output logs to 'filename'", cmd_logfile},
     {"trace-event", "name:s,option:b", "name on|off", "change the status of trace points",

@@ -1,4 +1,6 @@
 /* HMP: info. */
+#include "accel/jit/jit.h"
+#include "accel/kvm/kvm.h"
 #include "chardev/chardev.h"
 #include "config.h"
 #include "core/log.h"
@@ -142,8 +144,8 @@ static void info_roms(Hmp *h, const HmpArgs *a)
 
 static void info_jit(Hmp *h, const HmpArgs *a)
 {
-    if (h->m->accel && h->m->accel->info) {
-        hmp_take(h, h->m->accel->info(h->m));
+    if (h->m->accel_data && jit_accel.info) {
+        hmp_take(h, jit_accel.info(h->m));
     } else {
         hmp_printf(h, "The accelerator has nothing to tell\n");
     }
@@ -178,9 +180,7 @@ static void info_vnc(Hmp *h, const HmpArgs *a)
 
 static void info_kvm(Hmp *h, const HmpArgs *a)
 {
-    bool kvm = h->m->accel && !strcmp(h->m->accel->name, "kvm");
-
-    hmp_printf(h, "kvm support: %s\n", kvm ? "enabled" : "disabled");
+    hmp_take(h, kvm_info(h->m));
 }
 
 /* ---- registers of devices ---- */

@@ -3,6 +3,7 @@
  * specification" and "QMP reference manual" describe what clients expect; lines end in CR LF.
  */
 #include "monitor/qmp.h"
+#include "accel/kvm/kvm.h"
 #include "chardev/chardev.h"
 #include "config.h"
 #include "core/log.h"
@@ -401,6 +402,20 @@ static json_t *cmd_kvm(QmpCall *c)
     return json_pack("{s:b,s:b}", "enabled", kvm, "present", kvm);
 }
 
+static json_t *cmd_set_accel(QmpCall *c)
+{
+    g_autoptr(GError) err = NULL;
+    const char *name = json_string_value(json_object_get(c->args, "name"));
+
+    if (!name) {
+        return qmp_error(c, "GenericError", "Parameter 'name' is missing");
+    }
+    if (!accel_switch(c->m, name, &err)) {
+        return qmp_error(c, "GenericError", "%s", err->message);
+    }
+    return json_object();
+}
+
 static json_t *cmd_target(QmpCall *c)
 {
     const Target *t = c->m->cfg.target;
@@ -636,6 +651,7 @@ static const QmpCommand commands[] = {
     {"query-name", cmd_name},
     {"query-uuid", cmd_uuid},
     {"query-kvm", cmd_kvm},
+    {"x-rhea-accel", cmd_set_accel},
     {"query-target", cmd_target},
     {"query-chardev", cmd_chardevs},
     {"query-iothreads", cmd_empty_list},

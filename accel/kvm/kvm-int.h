@@ -2,6 +2,7 @@
  * What the files of accel/kvm share.
  *
  * sys.c      the real system calls
+ * ioctl.c    ioctls; all that target/ calls
  * kvm.c      options, set-up of the VM and its vCPUs, ioctl helpers
  * slots.c    flat views to memory slots, dirty log
  * run.c      the run loop and its exits
@@ -127,6 +128,7 @@ bool kvm_init_with(Machine *m, const KvmSys *sys, const char *opts, GError **err
 void kvm_destroy(Machine *m);
 bool kvm_vcpu_create(VCpu *cpu, GError **err);
 void kvm_vcpu_destroy(VCpu *cpu);
+/* -errno on failure; only KVM_RUN gives EINTR. */
 int kvm_ioctl(KvmMachine *k, int fd, unsigned long req, void *arg);
 
 /* ---- slots.c ---- */

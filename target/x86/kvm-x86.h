@@ -7,6 +7,10 @@
 
 enum { X86_KVM_MAX_MSRS = 160 };
 
+/* CR4 bits that the translator implements. */
+#define X86_KVM_CR4_KNOWN                                                                          \
+    ((uint64_t)(0x7ff | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP))
+
 /* Everything of one vCPU in the kernel's own structures. */
 typedef struct X86KvmRegs {
     struct kvm_regs regs;
