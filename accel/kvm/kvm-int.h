@@ -48,6 +48,7 @@ extern const KvmSys kvm_real_sys;
     X(gets, "states taken back")                                                                   \
     X(handover_emulation, "hand-overs: the kernel could not interpret an instruction")             \
     X(handover_entry, "hand-overs: failed entry")                                                  \
+    X(handover_shutdown, "hand-overs: triple fault that may be none")                              \
     X(handover_unknown, "hand-overs: unknown exit")                                                \
     X(handover_state, "hand-overs: state the kernel does not know (SMM, A20, debugger, INIT)")     \
     X(handover_insns, "instructions translated one by one in hand-overs")                          \

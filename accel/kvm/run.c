@@ -159,9 +159,14 @@ static KvmNext exit_system_event(KvmCpu *v, struct kvm_run *run)
     }
 }
 
-/* Triple fault. */
+/* Triple fault. A kernel that runs guests without hardware virtualisation also ends so when it cannot
+ * deliver an event; there the state is that before the instruction, and the jit finds out. */
 static KvmNext exit_shutdown(KvmCpu *v)
 {
+    if (v->k->shadow) {
+        v->st.handover_shutdown++;
+        return KVM_NEXT_JIT;
+    }
     guest_error("KVM: vCPU %d: triple fault", v->cpu->index);
     machine_request_reset(v->k->m, SHUTDOWN_GUEST_RESET);
     return KVM_NEXT_LEAVE;
