@@ -117,18 +117,23 @@ static bool alone(const KvmCpu *v)
 
 /* ---- what ends a hand-over ---- */
 
+static bool back(VCpu *cpu)
+{
+    return kvm_cpu(cpu)->k->t->gives_back(cpu);
+}
+
 static bool after_some(VCpu *cpu, void *arg)
 {
     uint64_t *left = arg;
 
-    return (*left)-- == 0;
+    return back(cpu) || (*left)-- == 0;
 }
 
 static bool after_time(VCpu *cpu, void *arg)
 {
     KvmCpu *v = kvm_cpu(cpu);
 
-    return now_ns() >= v->jit_until;
+    return back(cpu) || now_ns() >= v->jit_until;
 }
 
 static bool at_once(VCpu *cpu, void *arg)
@@ -138,7 +143,7 @@ static bool at_once(VCpu *cpu, void *arg)
 
 static bool when_fit(VCpu *cpu, void *arg)
 {
-    return kvm_cpu(cpu)->k->t->can_run(cpu);
+    return back(cpu) || kvm_cpu(cpu)->k->t->can_run(cpu);
 }
 
 /* ---- hand-overs ---- */
@@ -178,7 +183,8 @@ KvmNext kvm_handover(KvmCpu *v)
 {
     int64_t t0 = now_ns();
     const char *why = NULL;
-    bool blocks;
+    bool blocks, stuck;
+    uint64_t pc;
 
     if (!v->k->t->may_translate(v->cpu, false, &why)) {
         report_exit(v);
@@ -190,6 +196,8 @@ KvmNext kvm_handover(KvmCpu *v)
                  v->cpu->target->get_pc(v->cpu), v->slice);
     }
     next_length(v, t0);
+    pc = v->cpu->target->get_pc(v->cpu);
+    v->k->t->handing_over(v->cpu, true);
     blocks = v->slice > SINGLE_MAX;
     enter_jit(v, blocks);
     if (blocks) {
@@ -202,7 +210,13 @@ KvmNext kvm_handover(KvmCpu *v)
         v->st.handover_insns += jit_run_until(v->cpu, after_some, &left, true);
     }
     leave_jit(v);
+    stuck = back(v->cpu) && v->cpu->target->get_pc(v->cpu) == pc;
+    v->k->t->handing_over(v->cpu, false);
     v->last_return = now_ns();
     v->st.handover_ns += v->last_return - t0;
+    if (stuck && v->run->exit_reason != KVM_EXIT_SHUTDOWN) {
+        report_exit(v);
+        return kvm_fatal(v, "KVM: neither the kernel nor the translator can execute this");
+    }
     return v->cpu->halted || v->cpu->debug_hit ? KVM_NEXT_LEAVE : KVM_NEXT_RUN;
 }

@@ -34,9 +34,13 @@ typedef struct KvmTarget {
     /* Can the kernel represent the state and handle the events that wait? If not the jit runs until
      * it can. */
     bool (*can_run)(VCpu *cpu);
-    /* May the jit execute the instruction at hand (or, with @at_all, the guest at large)? *@why: a
+    /* May the jit take over for some instructions (or, with @at_all, for good)? *@why: a
      * static text. */
     bool (*may_translate)(VCpu *cpu, bool at_all, const char **why);
+    /* Between two handing_over(): an instruction that the translator does not have is not
+     * undefined, but the kernel's; gives_back() says that one was met, state before it. */
+    void (*handing_over)(VCpu *cpu, bool on);
+    bool (*gives_back)(VCpu *cpu);
     /* Around each KVM_RUN, state in the kernel: inject what waits; take what the shared page says.
      */
     void (*before_run)(VCpu *cpu);

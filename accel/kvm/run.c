@@ -159,8 +159,9 @@ static KvmNext exit_system_event(KvmCpu *v, struct kvm_run *run)
     }
 }
 
-/* Triple fault. A kernel that runs guests without hardware virtualisation also ends so when it cannot
- * deliver an event; there the state is that before the instruction, and the jit finds out. */
+/* Triple fault. A kernel that runs guests without hardware virtualisation also ends so when it
+ * cannot deliver an event; there the state is that before the instruction, and the jit finds out.
+ */
 static KvmNext exit_shutdown(KvmCpu *v)
 {
     if (v->k->shadow) {

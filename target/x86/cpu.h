@@ -240,8 +240,9 @@ typedef struct X86Cpu {
     bool shadow;        /* interrupt shadow (STI, MOV SS) lasts for the next instruction */
     bool nmi_masked, in_smm, smi_pending;
     bool wait_sipi;
-    bool a20_off; /* A20 line forced low: physical bit 20 masked */
-    uint32_t feat[FEAT_WORDS];
+    bool a20_off;               /* A20 line forced low: physical bit 20 masked */
+    uint32_t feat[FEAT_WORDS];  /* what the CPU can do */
+    uint32_t shown[FEAT_WORDS]; /* what CPUID says: the same, but under KVM less (see models.c) */
     /* Model identity, constant after init */
     const struct X86Model *model;
     uint32_t cpuid_level, cpuid_xlevel, cpuid_version;
@@ -276,6 +277,9 @@ typedef struct X86Cpu {
     /* Registers that only KVM gives a meaning to. */
     uint32_t n_kvm_msrs, kvm_msr_index[32];
     uint64_t kvm_msr_val[32];
+    const struct X86ExtState *ext; /* state beyond SSE that KVM keeps; NULL: there is none */
+    bool may_give_back;            /* in a hand-over: the kernel is asked about undefined opcodes */
+    bool give_back;                /* one was met */
 } X86Cpu;
 
 static inline X86Cpu *x86(VCpu *cpu)

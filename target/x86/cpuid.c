@@ -5,6 +5,11 @@
 
 enum { XSAVE_BYTES = 576, LINE = 64 };
 
+static bool x86_shows(const X86Cpu *c, unsigned word, unsigned bit)
+{
+    return c->shown[word] >> bit & 1;
+}
+
 /* Bits that hold values 0…n-1. */
 static unsigned id_bits(unsigned n)
 {
@@ -45,11 +50,11 @@ static void leaf1(X86Cpu *c, uint32_t out[4])
     if (per_socket(c) > 1) {
         out[1] |= MIN(per_socket(c), 255) << 16;
     }
-    out[2] = c->feat[FEAT_1_ECX] & ~(1u << 27);
+    out[2] = c->shown[FEAT_1_ECX] & ~(1u << 27);
     if (c->cr4 & CR4_OSXSAVE) {
         out[2] |= 1u << 27;
     }
-    out[3] = c->feat[FEAT_1_EDX];
+    out[3] = c->shown[FEAT_1_EDX];
     if (out[3] & 1u << 9 && !apic_enabled(c)) {
         out[3] &= ~(1u << 9);
     }
@@ -100,15 +105,15 @@ static void leaf_b(X86Cpu *c, uint32_t sub, uint32_t out[4])
 
 static void leaf_d(X86Cpu *c, uint32_t sub, uint32_t out[4])
 {
-    if (!x86_feat(c, FEAT_1_ECX, 26)) {
+    if (!x86_shows(c, FEAT_1_ECX, 26)) {
         return;
     }
     if (sub == 0) {
         out[0] = 3; /* x87, SSE */
         out[1] = out[2] = XSAVE_BYTES;
     } else if (sub == 1) {
-        out[0] = c->feat[FEAT_D_1_EAX];
-        out[1] = c->feat[FEAT_D_1_EAX] & 1 << 1 ? XSAVE_BYTES : 0;
+        out[0] = c->shown[FEAT_D_1_EAX];
+        out[1] = c->shown[FEAT_D_1_EAX] & 1 << 1 ? XSAVE_BYTES : 0;
     }
 }
 
@@ -139,13 +144,13 @@ static void basic(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         out[2] = 3; /* MONITOR: extensions listed, interrupts break even if masked */
         break;
     case 6:
-        out[0] = c->feat[FEAT_6_EAX];
+        out[0] = c->shown[FEAT_6_EAX];
         break;
     case 7:
         if (sub == 0) {
-            out[1] = c->feat[FEAT_7_EBX];
-            out[2] = c->feat[FEAT_7_ECX];
-            out[3] = c->feat[FEAT_7_EDX];
+            out[1] = c->shown[FEAT_7_EBX];
+            out[2] = c->shown[FEAT_7_ECX];
+            out[3] = c->shown[FEAT_7_EDX];
         }
         break;
     case 0xb:
@@ -173,7 +178,7 @@ static void hypervisor(X86Cpu *c, uint32_t leaf, uint32_t out[4])
 
 static void extended(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
-    bool lm = x86_feat(c, FEAT_80000001_EDX, 29);
+    bool lm = x86_shows(c, FEAT_80000001_EDX, 29);
 
     switch (leaf) {
     case 0x80000000:
@@ -182,8 +187,8 @@ static void extended(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         break;
     case 0x80000001:
         out[0] = c->cpuid_version;
-        out[2] = c->feat[FEAT_80000001_ECX];
-        out[3] = c->feat[FEAT_80000001_EDX];
+        out[2] = c->shown[FEAT_80000001_ECX];
+        out[3] = c->shown[FEAT_80000001_EDX];
         break;
     case 0x80000002:
     case 0x80000003:
@@ -200,7 +205,7 @@ static void extended(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         out[3] = 0x00808140;
         break;
     case 0x80000007:
-        out[3] = c->feat[FEAT_80000007_EDX];
+        out[3] = c->shown[FEAT_80000007_EDX];
         break;
     case 0x80000008:
         out[0] = c->phys_bits | (lm ? c->virt_bits << 8 : 0);
@@ -209,13 +214,13 @@ static void extended(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
         }
         break;
     case 0x8000001d:
-        if (x86_feat(c, FEAT_80000001_ECX, 22)) {
+        if (x86_shows(c, FEAT_80000001_ECX, 22)) {
             leaf4(c, sub, out);
             out[0] &= 0x03ffffff;
         }
         break;
     case 0x8000001e:
-        if (x86_feat(c, FEAT_80000001_ECX, 22)) {
+        if (x86_shows(c, FEAT_80000001_ECX, 22)) {
             out[0] = c->apic_id;
             out[1] = c->apic_id >> id_bits(c->smp_threads) | (c->smp_threads - 1) << 8;
             out[2] = c->apic_id >> (id_bits(c->smp_threads) + id_bits(c->smp_cores));
@@ -235,7 +240,7 @@ void x86_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
             extended(c, leaf, sub, out);
             return;
         }
-    } else if (leaf >= 0x40000000 && leaf <= 0x400000ff && x86_feat(c, FEAT_1_ECX, 31)) {
+    } else if (leaf >= 0x40000000 && leaf <= 0x400000ff && x86_shows(c, FEAT_1_ECX, 31)) {
         hypervisor(c, leaf, out);
         return;
     } else if (leaf <= c->cpuid_level) {

@@ -296,8 +296,8 @@ uint64_t x86_h_xsetbv(VCpu *cpu)
         x86_raise(c, EXC_UD);
     }
     x86_need_cpl0(c);
-    /* x87 and SSE state are all there is. */
-    if ((uint32_t)c->regs[R_RCX] != 0 || !(v & 1) || v & ~3ull) {
+    /* x87 and SSE state are all there is, but for what KVM keeps. */
+    if ((uint32_t)c->regs[R_RCX] != 0 || !(v & 1) || v & ~(3ull | (c->ext ? c->ext->mask : 0))) {
         gp0(c);
     }
     c->xcr0 = v;

@@ -58,6 +58,11 @@ void x86_raise_fpu(X86Cpu *c)
 
 uint64_t x86_h_raise(VCpu *cpu, uint64_t vec)
 {
+    if (vec == EXC_UD && x86(cpu)->may_give_back) {
+        /* Perhaps one that the host's processor has. */
+        x86(cpu)->give_back = true;
+        jit_leave(cpu);
+    }
     if (vec == EXC_MF) {
         x86_raise_fpu(x86(cpu));
     }

@@ -110,9 +110,9 @@ static uint64_t components(const X86Cpu *c)
     uint64_t have = c->kvm_limits->xsave[0].eax | (uint64_t)c->kvm_limits->xsave[0].edx << 32;
     uint64_t want = 3;
 
-    want |= x86_feat(c, FEAT_1_ECX, 28) ? 1 << 2 : 0;
-    want |= x86_feat(c, FEAT_7_EBX, 16) ? 7 << 5 : 0;
-    want |= x86_feat(c, FEAT_7_ECX, 3) ? 1 << 9 : 0;
+    want |= (c->shown[FEAT_1_ECX] >> 28 & 1) ? 1 << 2 : 0;
+    want |= (c->shown[FEAT_7_EBX] >> 16 & 1) ? 7 << 5 : 0;
+    want |= (c->shown[FEAT_7_ECX] >> 3 & 1) ? 1 << 9 : 0;
     return want & have;
 }
 
@@ -133,8 +133,8 @@ static void leaf_d(const X86Cpu *c, uint32_t sub, uint32_t out[4])
         out[3] = mask >> 32;
         out[1] = out[2] = size;
     } else if (sub == 1) {
-        out[0] = c->feat[FEAT_D_1_EAX];
-        out[1] = c->feat[FEAT_D_1_EAX] & 2 ? packed : 0;
+        out[0] = c->shown[FEAT_D_1_EAX];
+        out[1] = c->shown[FEAT_D_1_EAX] & 2 ? packed : 0;
     } else if (sub < G_N_ELEMENTS(c->kvm_limits->xsave) && mask >> sub & 1) {
         out[0] = x[sub].eax;
         out[1] = x[sub].ebx;
@@ -144,11 +144,11 @@ static void leaf_d(const X86Cpu *c, uint32_t sub, uint32_t out[4])
 
 bool x86_kvm_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
-    if (leaf == 0xd && leaf <= c->cpuid_level && x86_feat(c, FEAT_1_ECX, 26)) {
+    if (leaf == 0xd && leaf <= c->cpuid_level && (c->shown[FEAT_1_ECX] >> 26 & 1)) {
         leaf_d(c, sub, out);
         return true;
     }
-    if (!c->kvm_limits->pv || !x86_feat(c, FEAT_1_ECX, BIT_HYPERVISOR)) {
+    if (!c->kvm_limits->pv || !(c->shown[FEAT_1_ECX] >> BIT_HYPERVISOR & 1)) {
         return false;
     }
     if (leaf == 0x40000000) {
@@ -206,7 +206,7 @@ bool x86_kvm_cpuid_init(X86Cpu *c, GError **err)
     for (uint32_t l = 0; l <= MIN(c->cpuid_level, 0x20); l++) {
         add_leaf(c, t, l);
     }
-    if (x86_feat(c, FEAT_1_ECX, BIT_HYPERVISOR)) {
+    if ((c->shown[FEAT_1_ECX] >> BIT_HYPERVISOR & 1)) {
         add_leaf(c, t, 0x40000000);
         add_leaf(c, t, 0x40000001);
         add_leaf(c, t, 0x40000010);

@@ -156,8 +156,7 @@ static void sregs_in(X86Cpu *c, const struct kvm_sregs2 *k)
     c->cr0 = k->cr0;
     c->cr2 = k->cr2;
     c->cr3 = k->cr3;
-    /* Hosts may force bits on whose features the guest does not see. */
-    c->cr4 = k->cr4 & (x86_cr4_mask(c) | ~X86_KVM_CR4_KNOWN);
+    c->cr4 = k->cr4;
     c->efer = k->efer;
     c->gdt = (X86Table){k->gdt.base, k->gdt.limit};
     c->idt = (X86Table){k->idt.base, k->idt.limit};

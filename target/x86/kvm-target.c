@@ -2,6 +2,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "target/x86/kvm-x86.h"
+#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -40,6 +41,7 @@ static void vcpu_fini(VCpu *cpu)
     X86Kvm *x = kvm_target_data(cpu);
 
     if (x) {
+        x86(cpu)->ext = NULL;
         g_free(x->xsave);
         g_free(x->xsave_last);
         g_free(x);
@@ -77,6 +79,23 @@ static bool tsc_init(X86Cpu *c, GError **err)
     return true;
 }
 
+/* Components that fit into the kernel's image, by the processor's own description. */
+static void ext_init(X86Cpu *c, X86Kvm *x)
+{
+    uint32_t a, b, cx, d;
+
+    x->ext.image = x->xsave;
+    for (unsigned i = 2; i < 63 && __get_cpuid_count(0xd, i, &a, &b, &cx, &d); i++) {
+        if (a && !(cx & 1) && b >= 576 && (uint64_t)a + b <= x->xsave_size) {
+            x->ext.comp[i].size = a;
+            x->ext.comp[i].off = b;
+            x->ext.comp[i].align = cx & 2;
+            x->ext.mask |= 1ull << i;
+        }
+    }
+    c->ext = &x->ext;
+}
+
 static bool vcpu_init(VCpu *cpu, GError **err)
 {
     X86Cpu *c = x86(cpu);
@@ -85,11 +104,12 @@ static bool vcpu_init(VCpu *cpu, GError **err)
 
     kvm_set_target_data(cpu, x);
     x->sregs2 = kvm_check(m, KVM_CAP_SREGS2);
-    x->xcrs = kvm_check(m, KVM_CAP_XCRS) && x86_feat(c, FEAT_1_ECX, 26);
+    x->xcrs = kvm_check(m, KVM_CAP_XCRS);
     x->nmi = kvm_check(m, KVM_CAP_USER_NMI);
     x->xsave_size = MAX((size_t)kvm_check(m, KVM_CAP_XSAVE2), sizeof(struct kvm_xsave));
     x->xsave = g_malloc0(x->xsave_size);
     x->xsave_last = g_malloc0(x->xsave_size);
+    ext_init(c, x);
     return x86_kvm_cpuid_init(c, err) && tsc_init(c, err) && x86_kvm_msrs_init(c, err);
 }
 
@@ -117,54 +137,33 @@ static bool can_run(VCpu *cpu)
            !c->shutdown && !c->wait_sipi && c->exc < 0 && !debugged(cpu);
 }
 
-/* Would the translator do the instruction at @p with state that it does not have? */
-static bool needs_more_state(const uint8_t *p, unsigned n, bool code64)
-{
-    unsigned i = 0;
-
-    while (i < n &&
-           (p[i] == 0x66 || p[i] == 0xf2 || p[i] == 0xf3 || p[i] == 0xf0 || (p[i] & 0xe7) == 0x26 ||
-            p[i] == 0x64 || p[i] == 0x65 || p[i] == 0x67 || (code64 && (p[i] & 0xf0) == 0x40))) {
-        i++;
-    }
-    if (i + 1 >= n) {
-        return true;
-    }
-    if (p[i] == 0xc4 || p[i] == 0xc5 || p[i] == 0x62) {
-        return code64 || p[i + 1] >= 0xc0;
-    }
-    /* XSAVE, XRSTOR, XSAVEOPT and the compact ones. */
-    return p[i] == 0x0f && i + 2 < n &&
-           ((p[i + 1] == 0xae && (p[i + 2] & 0x38) >= 0x20 && p[i + 2] < 0xc0) ||
-            (p[i + 1] == 0xc7 && (p[i + 2] & 0x38) >= 0x18 && (p[i + 2] & 0x38) <= 0x28 &&
-             p[i + 2] < 0xc0));
-}
-
 static bool may_translate(VCpu *cpu, bool at_all, const char **why)
 {
     X86Cpu *c = x86(cpu);
-    uint8_t code[16];
-    unsigned n = 0;
 
     if (c->cr4 & ~x86_cr4_mask(c)) {
         *why = "the guest uses control register bits that the translator does not know";
         return false;
     }
-    if (!(c->xcr0 & ~3ull)) {
-        return true;
-    }
-    *why = "the guest uses AVX or other extended state, which the translator does not have "
-           "(-cpu with -avx avoids it)";
-    if (at_all) {
+    if (at_all && c->xcr0 & ~3ull) {
+        *why = "the guest uses AVX or other extended state, which the translator does not have "
+               "(-cpu with -avx avoids it)";
         return false;
     }
-    machine_lock();
-    while (n < sizeof(code) &&
-           vcpu_debug_rw(cpu, cpu->target->get_pc(cpu) + n, &code[n], 1, false)) {
-        n++;
-    }
-    machine_unlock();
-    return !needs_more_state(code, n, x86_code64(c));
+    return true;
+}
+
+static void handing_over(VCpu *cpu, bool on)
+{
+    X86Cpu *c = x86(cpu);
+
+    c->may_give_back = on;
+    c->give_back = false;
+}
+
+static bool gives_back(VCpu *cpu)
+{
+    return x86(cpu)->give_back;
 }
 
 /* ---- around KVM_RUN ---- */
@@ -246,6 +245,8 @@ const KvmTarget x86_kvm_target = {
     .get = x86_kvm_get,
     .can_run = can_run,
     .may_translate = may_translate,
+    .handing_over = handing_over,
+    .gives_back = gives_back,
     .before_run = before_run,
     .after_run = after_run,
     .exit = on_exit_reason,

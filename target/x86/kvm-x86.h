@@ -7,10 +7,6 @@
 
 enum { X86_KVM_MAX_MSRS = 160 };
 
-/* CR4 bits that the translator implements. */
-#define X86_KVM_CR4_KNOWN                                                                          \
-    ((uint64_t)(0x7ff | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP))
-
 /* Everything of one vCPU in the kernel's own structures. */
 typedef struct X86KvmRegs {
     struct kvm_regs regs;
@@ -31,6 +27,7 @@ typedef struct X86KvmMsrs {
 typedef struct X86Kvm {
     X86KvmRegs last; /* what the kernel has, as build() would make it */
     bool have_last;
+    X86ExtState ext;
     bool sregs2, xcrs, nmi;
     uint8_t *xsave, *xsave_last;
     size_t xsave_size;

@@ -608,6 +608,19 @@ static void derive(X86Cpu *c)
     }
 }
 
+/* A processor under KVM executes instructions that CPUID does not show, too, and a host without
+ * hardware virtualisation may even show the guest its own CPUID. So does the translator then. */
+static void show_features(X86Cpu *c, bool long_mode)
+{
+    memcpy(c->shown, c->feat, sizeof(c->shown));
+    for (unsigned w = 0; w < FEAT_WORDS && c->kvm_limits && long_mode; w++) {
+        c->feat[w] |= x86_features_implemented(w);
+    }
+    if (c->kvm_limits) {
+        c->feat[FEAT_7_EBX] &= ~(1u << 13) | c->shown[FEAT_7_EBX]; /* FCS and FDS are gone */
+    }
+}
+
 bool x86_model_init(X86Cpu *c, const char *text, bool long_mode, GError **err)
 {
     g_auto(GStrv) items = g_strsplit(text && *text ? text
@@ -633,5 +646,6 @@ bool x86_model_init(X86Cpu *c, const char *text, bool long_mode, GError **err)
         return false;
     }
     derive(c);
+    show_features(c, long_mode);
     return true;
 }

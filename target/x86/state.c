@@ -120,7 +120,8 @@ static bool check(const X86Cpu *c)
         return false;
     }
     /* The host's control register takes this value: reserved bits would fault there. */
-    if (c->mxcsr & ~0xffffu || c->ftop > 7 || c->xcr0 & ~3ull || !(c->xcr0 & 1)) {
+    if (c->mxcsr & ~0xffffu || c->ftop > 7 || c->xcr0 & ~(3ull | (c->ext ? c->ext->mask : 0)) ||
+        !(c->xcr0 & 1)) {
         return false;
     }
     return !(c->saved_events & ~LATCHED) && c->n_kvm_msrs <= G_N_ELEMENTS(c->kvm_msr_index);

@@ -262,6 +262,16 @@ bool x86_is_amd(const X86Cpu *c);
 typedef struct X86KvmLeaf {
     uint32_t eax, ebx, ecx, edx;
 } X86KvmLeaf;
+/* Components of XSAVE that only KVM gives a meaning to (AVX…), in the standard form. */
+typedef struct X86ExtState {
+    uint8_t *image; /* an XSAVE area; x87 and SSE are in X86Cpu */
+    struct {
+        uint32_t size, off; /* size 0: no such component */
+        bool align;         /* to 64 bytes, in the compacted form */
+    } comp[64];
+    uint64_t mask; /* components that have a size */
+} X86ExtState;
+
 /* What the host's KVM offers. */
 typedef struct X86KvmLimits {
     uint32_t feat[FEAT_WORDS];

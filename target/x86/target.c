@@ -427,9 +427,9 @@ static void identity(VCpu *cpu, CpuIdentity *id)
 
     id->vendor = c->vendor;
     id->signature = c->cpuid_version;
-    id->features = c->feat[FEAT_1_EDX];
+    id->features = c->shown[FEAT_1_EDX];
     id->phys_bits = c->phys_bits;
-    id->long_addresses = (c->feat[FEAT_80000001_EDX] >> 29) & 1;
+    id->long_addresses = (c->shown[FEAT_80000001_EDX] >> 29) & 1;
 }
 
 static void enter_flat32(VCpu *cpu, uint32_t eip, uint32_t eax, uint32_t ebx)

@@ -3,6 +3,7 @@
  * 10.5 and 13; AMD APM volume 2 chapter 11.5 for FFXSR.
  */
 #include "target/x86/simd.h"
+#include "target/x86/sys.h"
 
 #include <string.h>
 
@@ -140,10 +141,75 @@ static uint64_t in_use(X86Cpu *c, unsigned flags)
     return any ? m | XC_SSE : m;
 }
 
+/* ---- components beyond SSE: of the image that KVM keeps ---- */
+
+static uint64_t ext_bv(const X86Cpu *c)
+{
+    uint64_t bv = 0;
+
+    if (c->ext) {
+        memcpy(&bv, c->ext->image + LEGACY_BYTES, 8);
+    }
+    return bv & ~3ull;
+}
+
+/* Calls @fn for each component in @mask with its offset in the area that @layout describes
+ * (XCOMP_BV; 0: standard form). Returns the size of the area. */
+static uint64_t each_ext(X86Cpu *c, uint64_t layout, uint64_t mask, uint64_t addr,
+                         void (*fn)(X86Cpu *c, unsigned n, uint64_t addr))
+{
+    uint64_t off = LEGACY_BYTES + HEADER_BYTES, end = off;
+
+    for (unsigned i = 2; c->ext && i < 63; i++) {
+        uint32_t size = c->ext->comp[i].size;
+
+        if (!size || !((layout ? layout : mask) >> i & 1)) {
+            continue;
+        }
+        off = !layout ? c->ext->comp[i].off : c->ext->comp[i].align ? (off + 63) & ~63ull : off;
+        if (mask >> i & 1 && fn) {
+            fn(c, i, addr + off);
+        }
+        off += size;
+        end = MAX(end, off);
+    }
+    return end;
+}
+
+static void ext_save(X86Cpu *c, unsigned n, uint64_t addr)
+{
+    x86_guest_write(c, addr, c->ext->image + c->ext->comp[n].off, c->ext->comp[n].size);
+}
+
+static void ext_load(X86Cpu *c, unsigned n, uint64_t addr)
+{
+    x86_guest_read(c, addr, c->ext->image + c->ext->comp[n].off, c->ext->comp[n].size);
+}
+
+static void ext_restore(X86Cpu *c, const uint64_t *header, uint64_t rfbm, uint64_t addr)
+{
+    uint64_t bv;
+
+    if (!c->ext) {
+        return;
+    }
+    each_ext(c, header[1] & ~XCOMP_COMPACT & (header[1] & XCOMP_COMPACT ? ~0ull : 0),
+             rfbm & header[0] & ~3ull, addr, ext_load);
+    memcpy(&bv, c->ext->image + LEGACY_BYTES, 8);
+    bv = (bv & ~(rfbm & ~3ull)) | (rfbm & header[0] & ~3ull);
+    memcpy(c->ext->image + LEGACY_BYTES, &bv, 8);
+    for (unsigned i = 2; i < 63; i++) {
+        if (rfbm & ~header[0] & 1ull << i && c->ext->comp[i].size) {
+            memset(c->ext->image + c->ext->comp[i].off, 0, c->ext->comp[i].size);
+        }
+    }
+}
+
 static void x86_h_xsave(VCpu *cpu, uint64_t addr, uint64_t mask, uint64_t flags)
 {
     X86Cpu *c = x86(cpu);
-    uint64_t rfbm = mask & c->xcr0, used = in_use(c, flags), put, header[2] = {0};
+    uint64_t rfbm = mask & c->xcr0, used = in_use(c, flags) | ext_bv(c), put;
+    uint64_t header[2] = {0}, size;
     uint32_t mxcsr[2] = {x86_live_mxcsr(c), MXCSR_VALID};
     XLegacy x;
 
@@ -161,8 +227,11 @@ static void x86_h_xsave(VCpu *cpu, uint64_t addr, uint64_t mask, uint64_t flags)
     } else {
         header[0] = (header[0] & ~rfbm) | (rfbm & used);
     }
+    size = each_ext(c, flags & XS_COMPACT ? rfbm | XCOMP_COMPACT : 0, rfbm & ~3ull, 0, NULL);
     /* All pages first; then piece by piece, for what is not saved stays as it is. */
-    jit_probe(cpu, addr, LEGACY_BYTES + HEADER_BYTES, JIT_WRITE, x86_mmu_data(c));
+    for (uint64_t off = 0; off < size; off += 512) {
+        jit_probe(cpu, addr + off, MIN(size - off, 512), JIT_WRITE, x86_mmu_data(c));
+    }
     if (put & XC_X87) {
         make_x87(c, &x, flags);
         x86_guest_write(c, addr, &x, 24);
@@ -174,6 +243,7 @@ static void x86_h_xsave(VCpu *cpu, uint64_t addr, uint64_t mask, uint64_t flags)
     if (put & XC_SSE) {
         x86_guest_write(c, addr + XMM_OFF, c->xmm, n_xmm(flags) * 16);
     }
+    each_ext(c, flags & XS_COMPACT ? rfbm | XCOMP_COMPACT : 0, put & ~3ull, addr, ext_save);
     x86_guest_write(c, addr + LEGACY_BYTES, header, flags & XS_COMPACT ? 16 : 8);
 }
 
@@ -212,6 +282,7 @@ static void x86_h_xrstor(VCpu *cpu, uint64_t addr, uint64_t mask, uint64_t flags
     }
     x86_guest_read(c, addr, &x, sizeof x);
     check_header(c, x.header, flags);
+    ext_restore(c, x.header, rfbm, addr);
     if (x.header[1] & XCOMP_COMPACT) {
         if ((rfbm & XC_SSE) && !(x.header[0] & XC_SSE)) {
             x.legacy.mxcsr = 0x1f80;
