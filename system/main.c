@@ -295,12 +295,11 @@ static Machine *build(SystemConfig *c, GError **err)
     m->cfg = c->m;
     m->no_reboot = c->no_reboot;
     m->no_shutdown = c->no_shutdown;
-    if (!init_accel(m, c, err) || !devices_add_globals(m, c, err) ||
-        !drives_prepare(m, err) || !type->init(m, err) || !machine_options_used(c, err) ||
-        !network_create(m, c, err) || !usb_devices_create(m, c, err) ||
-        !devices_create(m, c, err) || !drives_check(m, err) || !network_check(m, c, err) ||
-        !terminals_attach(m, c, err) || !displays_open(m, c, err) || !gdb_open(m, c, err) ||
-        !opts_apply_late(c, m, err) || !daemon_ready(c, err)) {
+    if (!init_accel(m, c, err) || !devices_add_globals(m, c, err) || !drives_prepare(m, err) ||
+        !type->init(m, err) || !machine_options_used(c, err) || !network_create(m, c, err) ||
+        !usb_devices_create(m, c, err) || !devices_create(m, c, err) || !drives_check(m, err) ||
+        !network_check(m, c, err) || !terminals_attach(m, c, err) || !displays_open(m, c, err) ||
+        !gdb_open(m, c, err) || !opts_apply_late(c, m, err) || !daemon_ready(c, err)) {
         displays_close(m);
         monitor_cleanup();
         gdbstub_cleanup();
