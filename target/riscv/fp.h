@@ -43,6 +43,19 @@ unsigned rv_fflags(RiscvCpu *c);
 void rv_set_fflags(RiscvCpu *c, unsigned flags);
 void rv_set_frm(RiscvCpu *c, unsigned frm);
 
+/* MXCSR, in program order with other volatile assembly (the compiler's intrinsics are not). */
+static inline uint32_t rv_getcsr(void)
+{
+    uint32_t v;
+
+    __asm__ volatile("stmxcsr %0" : "=m"(v) : : "memory");
+    return v;
+}
+static inline void rv_setcsr(uint32_t v)
+{
+    __asm__ volatile("ldmxcsr %0" : : "m"(v) : "memory");
+}
+
 /* MXCSR rounding control for @frm. */
 static inline uint32_t rv_mxcsr_rc(unsigned frm)
 {

@@ -21,13 +21,13 @@ static uint32_t to_mxcsr(unsigned f)
 static void raise_flags(unsigned f)
 {
     if (f) {
-        _mm_setcsr(_mm_getcsr() | to_mxcsr(f));
+        rv_setcsr(rv_getcsr() | to_mxcsr(f));
     }
 }
 
 unsigned rv_fflags(RiscvCpu *c)
 {
-    uint32_t m = _mm_getcsr();
+    uint32_t m = rv_getcsr();
 
     return (m & 1 ? FF_NV : 0) | (m & 4 ? FF_DZ : 0) | (m & 8 ? FF_OF : 0) | (m & 16 ? FF_UF : 0) |
            (m & 32 ? FF_NX : 0);
@@ -37,33 +37,33 @@ unsigned rv_fflags(RiscvCpu *c)
 void rv_set_fflags(RiscvCpu *c, unsigned flags)
 {
     c->mxcsr = (c->mxcsr & ~0x3fu) | to_mxcsr(flags);
-    _mm_setcsr((_mm_getcsr() & ~0x3fu) | to_mxcsr(flags));
+    rv_setcsr((rv_getcsr() & ~0x3fu) | to_mxcsr(flags));
 }
 
 void rv_set_frm(RiscvCpu *c, unsigned frm)
 {
     c->frm = frm;
     c->mxcsr = (c->mxcsr & ~0x6000u) | rv_mxcsr_rc(frm);
-    _mm_setcsr((_mm_getcsr() & ~0x6000u) | rv_mxcsr_rc(frm));
+    rv_setcsr((rv_getcsr() & ~0x6000u) | rv_mxcsr_rc(frm));
 }
 
 /* Switch rounding control for one operation. */
 static uint32_t rc_begin(unsigned rm)
 {
-    uint32_t m = _mm_getcsr();
+    uint32_t m = rv_getcsr();
 
     if ((m & 0x6000) != rv_mxcsr_rc(rm)) {
-        _mm_setcsr((m & ~0x6000u) | rv_mxcsr_rc(rm));
+        rv_setcsr((m & ~0x6000u) | rv_mxcsr_rc(rm));
     }
     return m & 0x6000;
 }
 
 static void rc_end(uint32_t rc)
 {
-    uint32_t m = _mm_getcsr();
+    uint32_t m = rv_getcsr();
 
     if ((m & 0x6000) != rc) {
-        _mm_setcsr((m & ~0x6000u) | rc);
+        rv_setcsr((m & ~0x6000u) | rc);
     }
 }
 

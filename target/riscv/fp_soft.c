@@ -7,7 +7,6 @@
  */
 #include "target/riscv/fp.h"
 #include <string.h>
-#include <xmmintrin.h>
 
 typedef unsigned __int128 U128;
 typedef __float128 Quad;
@@ -157,13 +156,13 @@ static Quad make_odd(Quad q, bool inexact)
 
 static Quad quad_op(RvFpOp op, Quad x, Quad y)
 {
-    uint32_t saved = _mm_getcsr(), after;
+    uint32_t saved = rv_getcsr(), after;
     volatile Quad a = x, b = y, r;
 
-    _mm_setcsr(0x1f80 | 0x6000);
+    rv_setcsr(0x1f80 | 0x6000);
     r = op == FP_ADD ? a + b : op == FP_SUB ? a - b : op == FP_MUL ? a * b : a / b;
-    after = _mm_getcsr();
-    _mm_setcsr(saved);
+    after = rv_getcsr();
+    rv_setcsr(saved);
     return make_odd(r, after & 0x20);
 }
 
@@ -178,13 +177,13 @@ static bool quad_zero(Quad q)
 /* The square root of a binary16 number fits a double with room for a sticky bit. */
 static Quad half_sqrt(uint64_t a)
 {
-    uint32_t saved = _mm_getcsr(), after;
+    uint32_t saved = rv_getcsr(), after;
     volatile double v = (double)to_quad(FMT_H, a), r;
 
-    _mm_setcsr(0x1f80 | 0x6000);
+    rv_setcsr(0x1f80 | 0x6000);
     r = __builtin_sqrt(v);
-    after = _mm_getcsr();
-    _mm_setcsr(saved);
+    after = rv_getcsr();
+    rv_setcsr(saved);
     uint64_t bits;
     double d = r;
     memcpy(&bits, &d, 8);
@@ -272,10 +271,10 @@ static uint64_t soft_sqrt(RvFmt f, unsigned rm, uint64_t a, unsigned *flags)
         return from_quad(f, rm, half_sqrt(a), flags);
     }
     /* A root is never half way between two numbers: ties away is ties to even. */
-    uint32_t saved = _mm_getcsr(), after;
+    uint32_t saved = rv_getcsr(), after;
     uint64_t out = 0;
 
-    _mm_setcsr(0x1f80 | rv_mxcsr_rc(rm));
+    rv_setcsr(0x1f80 | rv_mxcsr_rc(rm));
     if (f == FMT_D) {
         double v;
         memcpy(&v, &a, 8);
@@ -289,8 +288,8 @@ static uint64_t soft_sqrt(RvFmt f, unsigned rm, uint64_t a, unsigned *flags)
         v = r;
         memcpy(&out, &v, 4);
     }
-    after = _mm_getcsr();
-    _mm_setcsr(saved);
+    after = rv_getcsr();
+    rv_setcsr(saved);
     *flags |= after & 0x20 ? FF_NX : 0;
     return out;
 }
