@@ -236,7 +236,7 @@ void pointer_sync(Pointer *p)
     if (p->count && (!clicked || p->count == POINTER_QUEUE)) {
         last->x = p->absolute ? p->cur.x : add(last->x, p->cur.x);
         last->y = p->absolute ? p->cur.y : add(last->y, p->cur.y);
-        last->dz = add(last->dz, p->cur.dz);
+        last->dz = CLAMP(add(last->dz, p->cur.dz), -127, 127);
         last->buttons = p->cur.buttons;
     } else {
         p->queue[(p->head + p->count++) % POINTER_QUEUE] = p->cur;
@@ -285,6 +285,12 @@ static bool pointer_post_load(void *obj, GError **err)
 {
     Pointer *p = obj;
 
+    for (unsigned i = 0; i < POINTER_QUEUE + 2; i++) {
+        PointerEvent *e = i < POINTER_QUEUE ? &p->queue[i] : i == POINTER_QUEUE ? &p->cur : &p->out;
+        e->x = add(e->x, 0);
+        e->y = add(e->y, 0);
+        e->dz = CLAMP(e->dz, -127, 127);
+    }
     return (p->head < POINTER_QUEUE && p->count <= POINTER_QUEUE) ||
            fail(err, "The saved state of a USB pointer is impossible");
 }

@@ -26,6 +26,17 @@ static void store(FuzzPci *f, uint32_t addr, uint32_t val)
     mem_store(f->io.m->memory, addr, val, 4);
 }
 
+static Bus *usb_bus(Machine *m)
+{
+    for (guint i = 0; i < m->devices->len; i++) {
+        GList *b = ((Device *)m->devices->pdata[i])->buses;
+        if (b && !strcmp(((Bus *)b->data)->kind, "usb")) {
+            return b->data;
+        }
+    }
+    return NULL;
+}
+
 static void settle(FuzzPci *f)
 {
     for (guint i = 0; i < f->io.m->cfg.drives->len; i++) {
@@ -41,7 +52,6 @@ static void go(FuzzPci *f, unsigned n_td)
     store(f, QH, 1);
     store(f, QH + 4, n_td ? TDS : 1);
     clock_step(f->io.clk, 2 * NS_PER_SEC / 1000);
-    f->io.passed += 2 * NS_PER_SEC / 1000;
     settle(f);
 }
 
@@ -155,12 +165,11 @@ static void extra(void *opaque, uint8_t what, uint32_t arg)
         break;
     case 5: { /* plug and unplug */
         Device *last = m->devices->pdata[m->devices->len - 1];
-        if (what & 8 && m->devices->len > 3) {
+        if (what & 8 && last->bus == usb_bus(m)) {
             device_free(last);
         } else if (m->devices->len < 24) {
             Device *d = device_new(device_type_find(types[what >> 4 & 3]), m);
-            Device *uhci = m->devices->pdata[1];
-            if (!uhci->buses || !device_realize(d, uhci->buses->data, NULL)) {
+            if (!device_realize(d, usb_bus(m), NULL)) {
                 device_free(d);
             }
         }
@@ -224,7 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     piix3_uhci_new(m, f.bus, DEVFN, NULL);
     fuzz_pci_config(&f, DEVFN, 0x20, IO);
     fuzz_pci_config(&f, DEVFN, 4, 5);
-    Bus *bus = ((Device *)m->devices->pdata[1])->buses->data;
+    Bus *bus = usb_bus(m);
     for (unsigned i = 0; i < 4; i++) {
         plug(&f, types[i], NULL, NULL, bus);
     }
