@@ -63,7 +63,7 @@ s.settimeout(30)
 s.connect(sys.argv[1])
 for c in sys.argv[2:]:
     s.sendall(c.encode() + b"\n")
-    time.sleep(1)
+    time.sleep(3)
 X
 }
 
@@ -73,7 +73,7 @@ for vga in cirrus std; do
     "$rhea" -display none -nodefaults -m 256 -vga $vga -serial "file:$log" -monitor "unix:$sock,server=on,wait=off" \
         -kernel "$kernel" -initrd "$work/initrd" -append "console=ttyS0 quiet rhea.run=/show" </dev/null >"$work/$vga.err" 2>&1 &
     pid=$!
-    while [ $((SECONDS - t0)) -lt 120 ] && kill -0 $pid 2>/dev/null && ! grep -aq SHOWN "$log"; do sleep 0.5; done
+    while [ $((SECONDS - t0)) -lt 300 ] && kill -0 $pid 2>/dev/null && ! grep -aq SHOWN "$log"; do sleep 0.5; done
     mon "$sock" "screendump $work/$vga.ppm" quit
     wait $pid
     python3 "$work/compare.py" "$work/$vga.ppm" "$over/noise" "$log" >>"$work/$vga.err" 2>&1
