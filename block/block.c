@@ -10,6 +10,8 @@
 #define MAX_THREADS 16
 #define HEAD 16 /* bytes that formats are known by */
 #define ZERO_CHUNK (1u << 20)
+#define AIO_MAX_IOV 1024u
+#define AIO_MAX_LEN (1u << 30)
 
 typedef struct DoneSource {
     GSource source;
@@ -235,6 +237,9 @@ static int run(BlockDev *b, const Request *r)
     const BlockFile *f = &b->file;
     int ret;
 
+    if (r->written) {
+        return f->driver->flush(f->file);
+    }
     switch (r->kind) {
     case REQ_READ:
         return f->driver->read(f->file, r->off, r->iov, r->n_iov);
@@ -253,12 +258,9 @@ static int run(BlockDev *b, const Request *r)
     return ret == 0 && (r->fua || b->opts.writethrough) ? f->driver->flush(f->file) : ret;
 }
 
-static void worker(gpointer data, gpointer user)
+/* On a thread of ours, without the machine lock. */
+static void over(BlockDev *b, Request *r)
 {
-    Request *r = data;
-    BlockDev *b = user;
-
-    r->ret = run(b, r);
     push_completed(b, r);
     /* Here, if nobody is in the way: it saves waking the main loop. Who has the lock may be waiting
      * for this very request, or for this thread to end. */
@@ -268,6 +270,53 @@ static void worker(gpointer data, gpointer user)
     } else {
         g_source_set_ready_time(b->source, 0);
     }
+}
+
+static void worker(gpointer data, gpointer user)
+{
+    Request *r = data;
+    BlockDev *b = user;
+
+    r->ret = run(b, r);
+    over(b, r);
+}
+
+/* ---- the host's asynchronous I/O ---- */
+
+/* On its thread. What was done in part, or not at all for reasons of its own, a worker does. */
+static void aio_done(void *opaque, AioOp *op)
+{
+    BlockDev *b = opaque;
+    Request *r = (Request *)((char *)op - offsetof(Request, aio));
+
+    if (op->ret < 0 && op->ret != -EAGAIN && op->ret != -EINVAL && op->ret != -EOPNOTSUPP) {
+        r->ret = op->ret;
+    } else if (op->ret < 0 || (uint64_t)op->ret != r->len) {
+        g_thread_pool_push(b->pool, r, NULL);
+        return;
+    } else if (r->kind == REQ_WRITE && (r->fua || b->opts.writethrough)) {
+        r->written = true;
+        g_thread_pool_push(b->pool, r, NULL);
+        return;
+    }
+    over(b, r);
+}
+
+static bool try_aio(BlockDev *b, Request *r)
+{
+    const BlockFile *f = &b->file;
+    bool write = r->kind == REQ_WRITE;
+    uint64_t host;
+    int fd;
+
+    if (!b->aio || !f->driver->plain || (r->kind != REQ_READ && !write) || r->n_iov > AIO_MAX_IOV ||
+        r->len > AIO_MAX_LEN ||
+        (write &&
+         (b->opts.detect_zeroes != BLOCK_ZEROES_OFF || (b->probed_raw && r->off < HEAD)))) {
+        return false;
+    }
+    return f->driver->plain(f->file, r->off, r->iov, r->n_iov, write, &fd, &host) &&
+           aio_submit(b->aio, &r->aio, fd, write, host, r->iov, r->n_iov);
 }
 
 /* ---- requests ---- */
@@ -280,7 +329,11 @@ static bool in_range(const BlockDev *b, uint64_t off, uint64_t len)
 static void dispatch(ThrottleItem *it)
 {
     Request *r = (Request *)it;
-    g_thread_pool_push(((BlockDev *)it->owner)->pool, r, NULL);
+    BlockDev *b = it->owner;
+
+    if (!try_aio(b, r)) {
+        g_thread_pool_push(b->pool, r, NULL);
+    }
 }
 
 /* Takes @proto's fields; the lists are copied. */
@@ -427,6 +480,7 @@ static void on_state(void *opaque, bool running)
     for (unsigned n = b->stalled.length; n; n--) {
         Request *r = g_queue_pop_head(&b->stalled);
         r->ret = 0;
+        r->written = false;
         dispatch(&r->item);
     }
 }
@@ -569,6 +623,11 @@ BlockDev *block_open(const BlockOptions *o, GError **err)
         guess = false;
     }
     BlockDev *b = block_wrap(&f, o);
+    if (o->aio != BLOCK_AIO_THREADS && f.driver->plain &&
+        !(b->aio = aio_new(o->aio == BLOCK_AIO_URING, aio_done, b, err))) {
+        block_close(b);
+        return NULL;
+    }
     b->probed_raw = guess && !b->read_only;
     return b;
 }
@@ -620,6 +679,7 @@ void block_close(BlockDev *b)
     /* Workers have handed over their last request, but may still be inside complete(). */
     g_thread_pool_free(b->pool, FALSE, TRUE);
     g_source_unref(b->source);
+    aio_free(b->aio);
     block_file_close(&b->file);
     throttle_group_put(b->throttle);
     clock_free(b->clock);

@@ -2,6 +2,7 @@
 #ifndef RHEA_BLOCK_DEV_H
 #define RHEA_BLOCK_DEV_H
 
+#include "block/aio.h"
 #include "block/block.h"
 #include "block/driver.h"
 
@@ -15,6 +16,8 @@ typedef struct Request {
     struct iovec *iov;
     unsigned n_iov;
     bool fua, unmap;
+    AioOp aio;
+    bool written; /* only the flush behind it is left */
     bool invalid; /* never got as far as the image */
     int64_t start;
     BlockDone *done;
@@ -35,6 +38,7 @@ struct BlockDev {
     bool probed_raw; /* nobody said raw: it must not turn into another format */
     int disguise_told;
     GThreadPool *pool;
+    Aio *aio; /* NULL: threads do it all */
     GSource *source;
     /* Machine lock */
     unsigned in_flight; /* requests whose callback has not run */

@@ -317,6 +317,18 @@ static BlockDev *open_spec(Machine *m, DriveSpec *d, bool read_only, GError **er
 {
     BlockOptions o = *d->opts;
 
+    /* How the file is read stands at the node of the file. */
+    const char *below = d->node ? options_get(o.tree, "file") : NULL;
+    const DriveSpec *file = below ? drive_find(m, below) : NULL;
+    const char *aio = d->node ? options_get(o.tree, "file.aio") : NULL;
+    if (file) {
+        o.aio = file->opts->aio;
+        o.direct |= file->opts->direct;
+    } else if (aio) {
+        o.aio = !strcmp(aio, "native")     ? BLOCK_AIO_NATIVE
+                : !strcmp(aio, "io_uring") ? BLOCK_AIO_URING
+                                           : BLOCK_AIO_THREADS;
+    }
     o.file = d->file;
     o.format = d->format;
     o.id = d->id;
@@ -449,9 +461,6 @@ bool drive_del(Machine *m, const char *id, GError **err)
 
     if (!d) {
         return fail(err, "there is no drive '%s'", id);
-    }
-    if (d->export) {
-        return fail(err, "drive '%s' is exported by the NBD server", id);
     }
     if (!d->used) {
         g_ptr_array_remove(m->cfg.drives, d);

@@ -55,6 +55,10 @@ typedef struct BlockDriver {
     /* NULL: write zeros by write(). @unmap: a hole will do; else the space stays allocated where
      * that makes a difference. */
     int (*write_zeroes)(void *file, uint64_t off, uint64_t len, bool unmap);
+    /* Is [off, off + len) just a range of a file of the host, which anybody may read or write at
+     * *@host of *@fd while the request is in flight? NULL: never. Any thread. */
+    bool (*plain)(void *file, uint64_t off, const struct iovec *iov, unsigned n_iov, bool write,
+                  int *fd, uint64_t *host);
     /* The rest: no request is in flight. */
     /* A new size; sets f->size. NULL: cannot change. */
     bool (*resize)(BlockFile *f, uint64_t size, GError **err);

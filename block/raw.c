@@ -219,6 +219,20 @@ static bool find_align(RawFile *f, GError **err)
                 f->path);
 }
 
+static bool raw_plain(void *file, uint64_t off, const struct iovec *iov, unsigned n, bool write,
+                      int *fd, uint64_t *host)
+{
+    RawFile *f = file;
+
+    /* Blocks of more than a sector: guests may write parts of them, see raw_write(). */
+    if (!aligned(f, off, iov, n) || (write && f->align > 512)) {
+        return false;
+    }
+    *fd = f->fd;
+    *host = off;
+    return true;
+}
+
 /* ---- the rest ---- */
 
 static int raw_flush(void *file)
@@ -415,6 +429,7 @@ static const BlockDriver raw_driver = {
     .extent = raw_extent,
     .write_zeroes = raw_write_zeroes,
     .resize = raw_resize,
+    .plain = raw_plain,
     .set_writable = raw_set_writable,
     .path = raw_path,
 };

@@ -59,7 +59,6 @@ typedef struct DriveSpec {
     struct BlockDev *medium;    /* while @used: the image, NULL without one */
     const struct DriveOps *ops; /* of the device that shows it to the guest, and its argument */
     void *ops_opaque;
-    void *export; /* private to block/nbd-server.c */
 } DriveSpec;
 
 struct Chardev; /* chardev/chardev.h */
@@ -145,6 +144,7 @@ struct Machine {
     struct NetList *nets;         /* private to net/net.c; NULL without networks */
     MachineBalloon balloon;
     GSList *throttle_groups; /* private to block/throttle.c */
+    struct NbdServer *nbd;   /* of nbd_server_start; freed by system/main.c */
     /* A drive has news for QMP clients: an event and its data as JSON; may be NULL. */
     void (*block_event)(Machine *m, const char *event, const char *json);
 };

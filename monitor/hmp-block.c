@@ -1,5 +1,6 @@
 /* HMP: drives. */
 #include "block/drive.h"
+#include "block/nbd.h"
 #include "core/log.h"
 #include "migration/snapshot.h"
 #include "monitor/hmp.h"
@@ -158,6 +159,95 @@ static void cmd_drive_del(Hmp *h, const HmpArgs *a)
     bool ok = drive_del(h->m, hmp_text(a, "device"), &err);
 
     done(h, ok, err);
+}
+
+/* ---- NBD server ---- */
+
+static bool export(Machine *m, DriveSpec *d, const char *name, bool writable, GError **err)
+{
+    const NbdExportConfig e = {.name = name ? name : d->id, .writable = writable};
+    return nbd_server_add(m->nbd, d->medium, &e, err);
+}
+
+/* HOST:PORT or unix:PATH */
+static NbdServer *start_server(const char *text, GError **err)
+{
+    NbdAddress a = {0};
+    NbdServer *s = NULL;
+    g_autofree char *uri = g_strconcat("nbd:", text, NULL);
+
+    if (nbd_address_parse(&a, uri, NULL)) {
+        s = nbd_server_new(&(NbdServerConfig){.path = a.path, .host = a.host, .port = a.port}, err);
+    } else {
+        fail(err, "'%s' is no address; use HOST:PORT or unix:PATH", text);
+    }
+    nbd_address_clear(&a);
+    return s;
+}
+
+static void cmd_nbd_start(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    if (h->m->nbd) {
+        hmp_printf(h, "Error: the NBD server is running already\n");
+        return;
+    }
+    if (hmp_has(a, "writable") && !hmp_has(a, "all")) {
+        hmp_printf(h, "Error: -w only valid together with -a\n");
+        return;
+    }
+    if (!(h->m->nbd = start_server(hmp_text(a, "uri"), &err))) {
+        hmp_error(h, err);
+        return;
+    }
+    for (guint i = 0; hmp_has(a, "all") && i < h->m->cfg.drives->len; i++) {
+        DriveSpec *d = h->m->cfg.drives->pdata[i];
+        bool w = hmp_has(a, "writable");
+        if (d->medium && !export(h->m, d, NULL, w && !block_read_only(d->medium), &err)) {
+            hmp_error(h, err);
+            nbd_server_free(h->m->nbd);
+            h->m->nbd = NULL;
+            return;
+        }
+    }
+}
+
+static bool have_server(Hmp *h)
+{
+    if (!h->m->nbd) {
+        hmp_printf(h, "Error: the NBD server is not running; nbd_server_start starts it\n");
+    }
+    return h->m->nbd != NULL;
+}
+
+static void cmd_nbd_add(Hmp *h, const HmpArgs *a)
+{
+    DriveSpec *d = have_server(h) ? need_medium(h, a) : NULL;
+    GError *err = NULL;
+
+    if (d) {
+        bool ok = export(h->m, d, hmp_text(a, "name"), hmp_has(a, "writable"), &err);
+        done(h, ok, err);
+    }
+}
+
+static void cmd_nbd_remove(Hmp *h, const HmpArgs *a)
+{
+    GError *err = NULL;
+
+    if (have_server(h)) {
+        bool ok = nbd_server_remove(h->m->nbd, hmp_text(a, "name"), hmp_has(a, "force"), &err);
+        done(h, ok, err);
+    }
+}
+
+static void cmd_nbd_stop(Hmp *h, const HmpArgs *a)
+{
+    if (have_server(h)) {
+        nbd_server_free(h->m->nbd);
+        h->m->nbd = NULL;
+    }
 }
 
 /* ---- info ---- */
@@ -327,6 +417,13 @@ const HmpCommand hmp_block_commands[] = {
     {"drive_add", "node:-n,pci_addr:s,opts:S",
      "[-n] [[domain:]bus:]slot [file=file][,if=none][,id=id][,format=f]…",
      "add a drive that a device can use, like -drive", cmd_drive_add},
+    {"nbd_server_start", "all:-a,writable:-w,uri:s", "[-a] [-w] host:port|unix:path",
+     "serve drives to NBD clients (-a: all of them, -w: for writing)", cmd_nbd_start},
+    {"nbd_server_add", "writable:-w,device:s,name:s?", "[-w] device [name]",
+     "export a drive by NBD", cmd_nbd_add},
+    {"nbd_server_remove", "force:-f,name:s", "[-f] name",
+     "end an export (-f: even while clients use it)", cmd_nbd_remove},
+    {"nbd_server_stop", "", NULL, "end the NBD server", cmd_nbd_stop},
     {"drive_del", "device:s", "device", "remove a drive; a device that has it gets errors",
      cmd_drive_del},
     {NULL},

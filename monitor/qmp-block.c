@@ -1,5 +1,6 @@
 /* QMP: drives. */
 #include "block/drive.h"
+#include "block/nbd.h"
 #include "core/log.h"
 #include "monitor/qmp.h"
 #include <string.h>
@@ -320,7 +321,85 @@ static json_t *cmd_blockdev_del(QmpCall *c)
     return ok_or(c, ok, err);
 }
 
+/* ---- NBD server ---- */
+
+static json_t *cmd_nbd_start(QmpCall *c)
+{
+    json_t *addr = json_object_get(c->args, "addr"), *data = json_object_get(addr, "data");
+    const char *type = json_string_value(json_object_get(addr, "type"));
+    NbdServerConfig cfg = {.path = json_string_value(json_object_get(data, "path")),
+                           .host = json_string_value(json_object_get(data, "host")),
+                           .port = json_string_value(json_object_get(data, "port"))};
+    json_t *max = json_object_get(c->args, "max-connections");
+    GError *err = NULL;
+
+    if (c->m->nbd) {
+        return qmp_error(c, "GenericError", "NBD server already running");
+    }
+    bool ok = type && ((!strcmp(type, "unix") && cfg.path) ||
+                       (!strcmp(type, "inet") && cfg.host && cfg.port && !cfg.path));
+    if (!ok) {
+        return qmp_error(c, "GenericError",
+                         "Parameter 'addr' must be of type inet with host and port, or unix with "
+                         "path");
+    }
+    if (qmp_str(c, "tls-creds")) {
+        return qmp_error(c, "GenericError", "TLS is not supported");
+    }
+    cfg.max_clients = (unsigned)CLAMP(json_integer_value(max), 0, 1 << 20);
+    c->m->nbd = nbd_server_new(&cfg, &err);
+    return ok_or(c, c->m->nbd != NULL, err);
+}
+
+static json_t *cmd_nbd_add(QmpCall *c)
+{
+    DriveSpec *d = need_medium(c);
+    const char *name = qmp_str(c, "name");
+    GError *err = NULL;
+
+    if (!d) {
+        return NULL;
+    }
+    if (!c->m->nbd) {
+        return qmp_error(c, "GenericError", "NBD server not running");
+    }
+    const NbdExportConfig e = {.name = name ? name : d->id,
+                               .description = qmp_str(c, "description"),
+                               .writable = flag(c, "writable")};
+    bool ok = nbd_server_add(c->m->nbd, d->medium, &e, &err);
+    return ok_or(c, ok, err);
+}
+
+static json_t *cmd_nbd_remove(QmpCall *c)
+{
+    const char *name = qmp_str(c, "name"), *mode = qmp_str(c, "mode");
+    GError *err = NULL;
+
+    if (!name) {
+        return qmp_error(c, "GenericError", "Parameter 'name' is missing");
+    }
+    if (!c->m->nbd) {
+        return qmp_error(c, "GenericError", "NBD server not running");
+    }
+    bool ok = nbd_server_remove(c->m->nbd, name, mode && !strcmp(mode, "hard"), &err);
+    return ok_or(c, ok, err);
+}
+
+static json_t *cmd_nbd_stop(QmpCall *c)
+{
+    if (!c->m->nbd) {
+        return qmp_error(c, "GenericError", "NBD server not running");
+    }
+    nbd_server_free(c->m->nbd);
+    c->m->nbd = NULL;
+    return json_object();
+}
+
 const QmpCommand qmp_block_commands[] = {
+    {"nbd-server-start", cmd_nbd_start},
+    {"nbd-server-add", cmd_nbd_add},
+    {"nbd-server-remove", cmd_nbd_remove},
+    {"nbd-server-stop", cmd_nbd_stop},
     {"query-block", cmd_query_block},
     {"query-blockstats", cmd_query_blockstats},
     {"query-named-block-nodes", cmd_query_nodes},

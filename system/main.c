@@ -4,6 +4,7 @@
 #include "accel/jit/jit.h"
 #include "accel/kvm/kvm.h"
 #include "block/drive.h"
+#include "block/nbd.h"
 #include "chardev/chardev.h"
 #include "config.h"
 #include "core/log.h"
@@ -383,6 +384,7 @@ int main(int argc, char **argv)
             status = run(m, &c, &err);
             machine_lock();
             displays_close(m);
+            nbd_server_free(m->nbd);
             machine_unlock();
             monitor_cleanup();
             gdbstub_cleanup();

@@ -15,7 +15,7 @@
 #define KIB 1024u
 
 typedef struct Result {
-    unsigned calls;
+    unsigned calls, bad;
     int ret;
 } Result;
 
@@ -24,6 +24,7 @@ static void done(void *opaque, int ret)
     Result *r = opaque;
     r->calls++;
     r->ret = ret;
+    r->bad += ret != 0;
 }
 
 typedef struct Rig {
@@ -609,6 +610,59 @@ static void test_direct(void)
     remove_dir(&d);
 }
 
+/* The host's asynchronous I/O: many requests at once, some that it cannot take, FUA. */
+static void test_aio(gconstpointer arg)
+{
+    const BlockAio aio = (BlockAio)GPOINTER_TO_INT(arg);
+    Dir d = {g_dir_make_tmp("rhea-XXXXXX", NULL)};
+    g_autofree char *path = in(&d, "a.raw");
+    const size_t len = 1 << 20;
+    g_autofree uint8_t *model = g_malloc0(len), *back = g_malloc(len);
+    GRand *r = g_rand_new_with_seed(11);
+    GError *err = NULL;
+
+    make(path, len);
+    machine_lock();
+    BlockDev *b = block_open(&(BlockOptions){.file = path,
+                                             .format = "raw",
+                                             .direct = aio == BLOCK_AIO_NATIVE,
+                                             .aio = aio,
+                                             .writethrough = aio == BLOCK_AIO_URING},
+                             &err);
+    if (!b) {
+        g_test_skip(err->message);
+        g_error_free(err);
+    }
+    for (unsigned round = 0; b && round < 20; round++) {
+        Result res = {0};
+        unsigned n = 0;
+        for (size_t off = 0; off < len;) {
+            size_t k = (size_t)g_rand_int_range(r, 1, 40) * 512;
+            k = MIN(k, len - off);
+            if (round % 4 == 3) {
+                k = MIN(k + 100, len - off); /* not aligned */
+            }
+            struct iovec iov[2] = {{model + off, k / 2}, {model + off + k / 2, k - k / 2}};
+            memset(model + off, g_rand_int_range(r, 0, 256), k);
+            (n % 5 ? block_write : block_write_fua)(b, off, iov, 2, done, &res);
+            n++;
+            off += k;
+        }
+        block_drain(b);
+        g_assert_cmpuint(res.calls, ==, n);
+        g_assert_cmpuint(res.bad, ==, 0);
+        struct iovec all = {back, len};
+        block_read(b, 0, &all, 1, done, &res);
+        block_drain(b);
+        g_assert_cmpint(res.ret, ==, 0);
+        g_assert_cmpmem(back, len, model, len);
+    }
+    block_close(b);
+    machine_unlock();
+    g_rand_free(r);
+    remove_dir(&d);
+}
+
 static void test_options(void)
 {
     static const struct {
@@ -665,6 +719,9 @@ int main(int argc, char **argv)
     g_test_add_func("/blockdev/external-snapshot-and-commit", test_snapshot_and_commit);
     g_test_add_func("/blockdev/commit-of-temporary", test_commit_of_temporary);
     g_test_add_func("/blockdev/direct-unaligned", test_direct);
+    g_test_add_data_func("/blockdev/aio-threads", GINT_TO_POINTER(BLOCK_AIO_THREADS), test_aio);
+    g_test_add_data_func("/blockdev/aio-native", GINT_TO_POINTER(BLOCK_AIO_NATIVE), test_aio);
+    g_test_add_data_func("/blockdev/aio-io_uring", GINT_TO_POINTER(BLOCK_AIO_URING), test_aio);
     g_test_add_func("/blockdev/drive-options", test_options);
     return g_test_run();
 }
