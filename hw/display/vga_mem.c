@@ -277,7 +277,9 @@ void vga_remap(Vga *s)
 {
     uint32_t bank[2] = {s->bank[0].target_off, s->bank[1].target_off};
     VgaMap map = VGA_MAP_IO;
+    bool loaded = s->loaded;
 
+    s->loaded = false;
     if (s->misc & MISC_RAM) {
         map = linear_banks(s, bank) ? VGA_MAP_LINEAR : shadow_map(s);
     }
@@ -297,7 +299,11 @@ void vga_remap(Vga *s)
     }
     mem_region_set_enabled(&s->shadow_view, shadow);
     if (shadow) {
-        load_shadow(s);
+        if (loaded) {
+            mem_set_dirty(&s->shadow, 0, shadow_size(s));
+        } else {
+            load_shadow(s);
+        }
         s->shadow_view.size = shadow_size(s);
         mem_region_set_addr(&s->shadow_view, at);
     }

@@ -390,11 +390,6 @@ void vga_fini(Vga *s)
     s->pages = NULL;
 }
 
-static void vga_pre_save(void *obj)
-{
-    vga_sync(obj);
-}
-
 static bool vga_post_load(void *obj, GError **err)
 {
     Vga *s = obj;
@@ -405,11 +400,14 @@ static bool vga_post_load(void *obj, GError **err)
     if (!vga_vbe_post_load(s, err)) {
         return false;
     }
-    /* The shadow is another machine's: take the planes as they were saved. */
-    mem_test_clear_dirty(&s->shadow, 0, VGA_SHADOW, MEM_DIRTY_DISPLAY);
+    /* Memory is saved before devices are: what the shadow holds may not be in the planes. An
+     * adapter around this one remaps when it has its own registers. */
     mem_region_set_enabled(&s->shadow_view, false);
     s->map = VGA_MAP_IO;
-    vga_remap(s);
+    s->loaded = true;
+    if (!s->ext_opaque) {
+        vga_remap(s);
+    }
     s->redraw = true;
     return true;
 }
@@ -438,8 +436,5 @@ static const StateField vga_fields[] = {
     STATE_U16_ARRAY(Vga, vbe),
     STATE_END_FIELD,
 };
-const StateTable vga_state = {.name = "vga",
-                              .version = 1,
-                              .fields = vga_fields,
-                              .pre_save = vga_pre_save,
-                              .post_load = vga_post_load};
+const StateTable vga_state = {
+    .name = "vga", .version = 1, .fields = vga_fields, .post_load = vga_post_load};

@@ -72,6 +72,7 @@ typedef struct Vga {
     MemRegion window, window_io; /* container of VGA_WINDOW bytes; what is in it by @map */
     MemRegion bank[2], shadow_view, shadow;
     VgaMap map;
+    bool loaded; /* a saved state just came in: the shadow is newer than the planes */
 
     uint8_t misc, feature;
     uint8_t sr_index, sr[8];

@@ -583,6 +583,47 @@ static void test_shadow(void)
     stop(&b);
 }
 
+/* A machine is saved memory first, devices then; text that was just written comes back. */
+static void test_saved_text(void)
+{
+    Bench b;
+    GByteArray *a = g_byte_array_new();
+    size_t pos = 0;
+
+    start(&b);
+    set_mode(&b, &geometries[0], &depths[0]);
+    seq(&b, 7, 0);
+    seq(&b, 4, 2);
+    seq(&b, 2, 3);
+    gfx(&b, 5, 0x10);
+    gfx(&b, 6, 0x0e);
+    outb(b.f, 0x3c2, 0x67);
+    draw(&b);
+    poke(&b, 0xb8000, 0x0741, 2);
+    g_autofree uint8_t *vram = g_memdup2(b.vram, VRAM);
+    g_autofree uint8_t *shadow = g_memdup2(b.c->vga.shadow.host, VGA_SHADOW);
+    state_save(cirrus_vga_type.state, b.c, a);
+    cirrus_vga_type.reset(&b.c->pci.dev);
+    memcpy(b.vram, vram, VRAM);
+    memcpy(b.c->vga.shadow.host, shadow, VGA_SHADOW);
+    g_assert_true(state_load(cirrus_vga_type.state, b.c, a->data, a->len, &pos, NULL));
+    g_assert_cmphex(peek(&b, 0xb8000, 2), ==, 0x0741);
+    draw(&b);
+    g_assert_cmphex(b.vram[0], ==, 0x41);
+    g_assert_cmphex(b.vram[1], ==, 0x07);
+    /* A packed mode is not touched by an old shadow. */
+    set_mode(&b, &geometries[0], &depths[0]);
+    poke(&b, LFB, 0x66666666, 4);
+    g_byte_array_set_size(a, 0);
+    pos = 0;
+    state_save(cirrus_vga_type.state, b.c, a);
+    g_assert_true(state_load(cirrus_vga_type.state, b.c, a->data, a->len, &pos, NULL));
+    draw(&b);
+    g_assert_cmphex(pci_get32(b.vram), ==, 0x66666666);
+    g_byte_array_unref(a);
+    stop(&b);
+}
+
 static void test_size(void)
 {
     GError *err = NULL;
@@ -615,6 +656,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cirrus/write-modes", test_write_modes);
     g_test_add_func("/cirrus/apertures", test_apertures);
     g_test_add_func("/cirrus/shadow", test_shadow);
+    g_test_add_func("/cirrus/saved-text", test_saved_text);
     g_test_add_func("/cirrus/size", test_size);
     return g_test_run();
 }
