@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_THREADS 16
-#define HEAD 16 /* bytes that formats are known by */
+#define HEAD 512 /* bytes that formats are known by */
 #define ZERO_CHUNK (1u << 20)
 #define AIO_MAX_IOV 1024u
 #define AIO_MAX_LEN (1u << 30)

@@ -1,6 +1,6 @@
 /* Formats: which one a file has, and chains of backing files. */
+#include "block/format.h"
 #include "block/nbd.h"
-#include "block/qcow2.h"
 #include "block/tree.h"
 #include "core/log.h"
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 bool image_format_known(const char *format)
 {
-    return !strcmp(format, "raw") || !strcmp(format, "qcow2");
+    return !strcmp(format, "raw") || image_format(format);
 }
 
 const char *image_probe(const uint8_t *head, size_t len)
@@ -18,9 +18,15 @@ const char *image_probe(const uint8_t *head, size_t len)
     static const struct {
         const char *magic, *name;
     } known[] = {
-        {"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"},
-        {"conectix", "vpc"},  {"QED", "qed"},   {"<<< ", "vdi"},
+        {"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"},        {"conectix", "vpc"},
+        {"QED", "qed"},       {"<<< ", "vdi"},  {"# Disk Descript", "vmdk"},
     };
+    static const uint8_t vdi[] = {0x7f, 0x10, 0xda, 0xbe};
+
+    /* The text in front of it differs from program to program. */
+    if (len >= 0x44 && memcmp(head + 0x40, vdi, sizeof(vdi)) == 0) {
+        return "vdi";
+    }
     for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
         size_t n = strlen(known[i].magic);
         if (len >= n && memcmp(head, known[i].magic, n) == 0) {
@@ -54,7 +60,7 @@ char *image_backing_path(const char *path, const char *name, GError **err)
 bool image_open_chain(BlockFile *out, const char *path, const char *format, unsigned flags,
                       GSList *chain, GError **err)
 {
-    uint8_t head[16] = {0};
+    uint8_t head[512] = {0};
     BlockFile f;
 
     if (g_str_has_prefix(path, "file:")) {
@@ -63,7 +69,10 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
         path += strlen("host_device:");
     }
     if (format && !image_format_known(format)) {
-        return fail(err, "image '%s': format %s is not supported; raw and qcow2 are", path, format);
+        return fail(err,
+                    "image '%s': format %s is not supported; raw, qcow2, vmdk, vdi, "
+                    "vpc and qed are",
+                    path, format);
     }
     char *real = realpath(path, NULL);
     g_autofree char *me = g_strdup(real ? real : path);
@@ -94,14 +103,15 @@ bool image_open_chain(BlockFile *out, const char *path, const char *format, unsi
         return true;
     }
     bool read_only = f.read_only;
-    if (strcmp(format, "qcow2")) {
+    const ImageFormat *driver = image_format(format);
+    if (!driver) {
         ok = fail(err,
                   "image '%s' is of format %s, which is not supported; format=raw takes it "
                   "as it is",
                   path, format);
     } else {
         GSList here = {me, chain};
-        ok = qcow2_open(out, &f, path, flags, &here, err);
+        ok = driver->open(out, &f, path, flags, &here, err);
     }
     if (!ok) {
         f.driver->close(f.file);

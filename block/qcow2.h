@@ -58,6 +58,9 @@ int qcow2_check(const BlockFile *f, unsigned fix, Qcow2Check *res,
                 void (*report)(void *opaque, const char *line), void *opaque);
 bool qcow2_resize(BlockFile *f, uint64_t size, GError **err);
 bool qcow2_set_backing(const BlockFile *f, const char *name, const char *format, GError **err);
+/* The image, opened read-only, shows the disk as it was at a snapshot from now on. */
+bool qcow2_view_snapshot(BlockFile *f, const char *name, GError **err);
+bool qcow2_set_lazy(const BlockFile *f, bool on, GError **err); /* lazy refcounts */
 bool qcow2_snapshot_create(const BlockFile *f, const char *name, GError **err);
 /* @name: the id or the name. */
 bool qcow2_snapshot_apply(BlockFile *f, const char *name, GError **err);

@@ -1,7 +1,7 @@
 /* Images from trees of options: see tree.h. */
 #include "block/tree.h"
+#include "block/format.h"
 #include "block/nbd.h"
-#include "block/qcow2.h"
 #include "core/log.h"
 #include "core/machine.h"
 #include <jansson.h>
@@ -225,7 +225,8 @@ static bool open_raw_file(BlockFile *out, const Node *n, unsigned flags, GError 
     return raw_open(out, name, flags, err);
 }
 
-static bool open_qcow2(BlockFile *out, const Node *n, unsigned flags, GError **err)
+static bool open_format(const ImageFormat *format, BlockFile *out, const Node *n, unsigned flags,
+                        GError **err)
 {
     const char *backing = get(n, "backing");
     bool own = is_null(backing) || backing || has_prefix_key(n, "backing");
@@ -243,13 +244,18 @@ static bool open_qcow2(BlockFile *out, const Node *n, unsigned flags, GError **e
     }
     const char *path = file.driver->path ? file.driver->path(file.file) : NULL;
     GSList here = {(void *)(path ? path : ""), n->chain};
-    if (!qcow2_open(out, &file, path ? path : "qcow2", flags | (own ? IMAGE_NO_BACKING : 0), &here,
-                    err)) {
+    if (!format->open(out, &file, path ? path : format->name, flags | (own ? IMAGE_NO_BACKING : 0),
+                      &here, err)) {
         block_file_close(&file);
         return false;
     }
     out->read_only = file.read_only;
     if (own && !is_null(backing)) {
+        if (!out->driver->set_backing) {
+            block_file_close(out);
+            return fail(err, "%s: %s images have no backing files", options_what(n->o),
+                        format->name);
+        }
         if (!open_child(&under, n, "backing", false, flags & IMAGE_INHERIT, err)) {
             block_file_close(out);
             return false;
@@ -290,10 +296,13 @@ static bool open_node(BlockFile *out, const Node *n, GError **err)
     if (!strcmp(driver, "raw")) {
         return open_child(out, n, "file", true, flags, err);
     }
-    if (!strcmp(driver, "qcow2")) {
-        return open_qcow2(out, n, flags, err);
+    const ImageFormat *format = image_format(driver);
+    if (format) {
+        return open_format(format, out, n, flags, err);
     }
-    return fail(err, "%s: there is no driver '%s'; file, host_device, nbd, raw and qcow2 are",
+    return fail(err,
+                "%s: there is no driver '%s'; file, host_device, nbd, raw, qcow2, vmdk, vdi, vpc "
+                "and qed are",
                 options_what(n->o), driver);
 }
 

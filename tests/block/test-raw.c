@@ -120,7 +120,7 @@ static void test_refused(void)
     refused(dir, NULL, true, "neither a file nor a block device");
     refused("/dev/null", NULL, true, "neither a file nor a block device");
     refused(path, "qcow2", false, "not a qcow2 image");
-    refused(path, "vmdk", false, "format vmdk");
+    refused(path, "vmdk", false, "not a vmdk image");
     g_assert_true(g_file_set_contents(path, "QFI\xfb....................", 24, NULL));
     refused(path, NULL, false, "qcow version");
     machine_lock();

@@ -1,0 +1,7 @@
+/* Hostile vmdk images. */
+#include "tests/fuzz/fuzz-image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    return fuzz(&format_vmdk, data, len);
+}
