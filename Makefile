@@ -31,6 +31,7 @@ MAIN_OBJ := $(MAIN_SRC:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZERS  := $(FUZZ_SRC:%.c=$(BUILD)/%)
 TOOLS    := $(patsubst $(SRC)/tools/%.c,$(BUILD)/%,$(wildcard $(SRC)/tools/rhea-*.c))
+IMG_OBJ  := $(patsubst $(SRC)/%.c,$(BUILD)/%.o,$(wildcard $(SRC)/tools/img/*.c))
 LINKS    := $(addprefix rhea-system-,x86_64 i386 $(if $(wildcard $(SRC)/target/riscv),riscv64 riscv32) \
             $(if $(wildcard $(SRC)/target/arm64),aarch64))
 
@@ -52,9 +53,10 @@ $(BUILD)/%.o: $(SRC)/%.c $(CONFIG)
 	@echo "  CC    $*.c"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(BUILD)/rhea-img: $(IMG_OBJ)
 $(TOOLS): $(BUILD)/%: $(BUILD)/tools/%.o $(BUILD)/librhea.a
 	@echo "  LINK  $@"
-	@$(CC) -o $@ $< $(BUILD)/librhea.a $(LIBS)
+	@$(CC) -o $@ $(filter %.o,$^) $(BUILD)/librhea.a $(LIBS)
 
 tests-build: $(TESTS)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/librhea.a
@@ -88,6 +90,7 @@ install: all
 	for t in $(TOOLS); do install -m 755 $$t $(DESTDIR)$(PREFIX)/bin/; done
 	for l in $(LINKS); do ln -sf rhea $(DESTDIR)$(PREFIX)/bin/$$l; done
 	install -m 644 $(SRC)/docs/rhea.1 $(DESTDIR)$(PREFIX)/share/man/man1/rhea.1
+	install -m 644 $(SRC)/docs/rhea-img.1 $(DESTDIR)$(PREFIX)/share/man/man1/rhea-img.1
 
 clean:
 	rm -rf $(BUILD)
@@ -101,7 +104,7 @@ help:
 	@echo "make install       PREFIX=$(PREFIX) DESTDIR="
 	@echo "make format clean deps"
 
--include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TOOLS:$(BUILD)/%=$(BUILD)/tools/%.d) $(TESTS:=.d)
+-include $(LIB_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(TOOLS:$(BUILD)/%=$(BUILD)/tools/%.d) $(IMG_OBJ:.o=.d) $(TESTS:=.d)
 .PHONY: all tests-build fuzz-build deps check check-quick check-style check-long demo bench format \
         install clean help
 .SECONDARY:
