@@ -37,8 +37,9 @@ LINKS    := $(addprefix rhea-system-,x86_64 i386 $(if $(wildcard $(SRC)/target/r
 
 all: $(BUILD)/rhea $(TOOLS) tests-build
 
-$(CONFIG):
-	@$(SRC)/configure --build-dir=$(BUILD)
+# Made anew when configure has changed (a pull brought a new dependency), with the same options.
+$(CONFIG): $(SRC)/configure
+	@$(SRC)/configure --build-dir=$(BUILD) $(CONFIGURED_WITH)
 
 $(BUILD)/librhea.a: $(LIB_OBJ)
 	@rm -f $@; ar rcs $@ $^
