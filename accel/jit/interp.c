@@ -202,6 +202,10 @@ static void run_vec(JitCpu *j, const IrInsn *in)
                     0);
         vset(j, in->d, &d);
         break;
+    case IR_VFMA:
+        jit_vfma_run(in->extra, &d, vget(j, in->a), vget(j, in->b), vget(j, in->c));
+        vset(j, in->d, &d);
+        break;
     case IR_VFROMI:
         jit_vop_run(j->m, in->extra, in->op, in->type, in->imm, &d, vget(j, in->a), NULL,
                     get(j, in->b));
@@ -323,6 +327,7 @@ static void run_simple(JitCpu *j, const IrInsn *in)
     case IR_VCMPFLAGS:
     case IR_VTOI:
     case IR_VFROMI:
+    case IR_VFMA:
         run_vec(j, in);
         break;
     default:

@@ -323,6 +323,11 @@ static void check_inputs(Verify *v, const IrInsn *in)
     case IR_VTOI:
         check_use(v, in->a, IR_V128);
         break;
+    case IR_VFMA:
+        check_use(v, in->a, IR_V128);
+        check_use(v, in->b, IR_V128);
+        check_use(v, in->c, IR_V128);
+        break;
     case IR_VCMPFLAGS:
     case IR_VOP:
         if (in->a) {

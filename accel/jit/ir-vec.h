@@ -35,6 +35,7 @@ enum {
     IRVF_CLMUL = 1 << 13,
     IRVF_SHA = 1 << 14,
     IRVF_HAS_EXT = 1 << 15,
+    IRVF_FMA = 1 << 19,  /* of IR_VFMA, not in the table */
     IRVF_EXT_SHIFT = 16, /* three bits: ModRM.reg of a shift group, if IRVF_HAS_EXT */
 };
 #define IRVF_EXT(n) (IRVF_HAS_EXT | (n) << IRVF_EXT_SHIFT)

@@ -657,6 +657,19 @@ IrVal ir_vtoi(IrBlock *b, IrType t, unsigned vop, IrVal x, uint8_t imm)
     return d;
 }
 
+IrVal ir_vfma(IrBlock *b, unsigned kind, IrVal x, IrVal y, IrVal c)
+{
+    IrVal d = ir_temp(b, IR_V128);
+    IrInsn *in = emit(b, IR_VFMA, IR_V128);
+
+    in->extra = kind;
+    in->d = d;
+    in->a = x;
+    in->b = y;
+    in->c = c;
+    return d;
+}
+
 IrVal ir_vfromi(IrBlock *b, IrType t, unsigned vop, IrVal into, IrVal i, uint8_t imm)
 {
     IrVal d = ir_temp(b, IR_V128);

@@ -237,6 +237,8 @@ typedef struct IrHelper {
                                  (u)comiss/(u)comisd set them, others 0; extra = IrVop */          \
     X(VTOI, 1, 1, IRO_P)      /* integer of type from vector: extra = IrVop (movd, movq, cvt…,   \
                                  movmskps, pmovmskb, pextr with imm) */                            \
+    X(VFMA, 1, 3, IRO_S)      /* d = a * b + c with one rounding; extra: IRFMA_*. Host needs       \
+                                 IRVF_FMA */                                                       \
     X(VFROMI, 1, 2, IRO_P)    /* vector from integer b, merged into a (movd, cvtsi2sd, pinsr…) */
 
 typedef enum {
@@ -450,6 +452,9 @@ void ir_vop_to(IrBlock *b, unsigned vop, IrVal d, IrVal x, IrVal y, uint8_t imm)
 IrVal ir_vop(IrBlock *b, unsigned vop, IrVal x, IrVal y, uint8_t imm);
 IrVal ir_vcmpflags(IrBlock *b, unsigned vop, IrVal x, IrVal y);
 IrVal ir_vtoi(IrBlock *b, IrType t, unsigned vop, IrVal x, uint8_t imm);
+enum { IRFMA_DOUBLE = 1, IRFMA_SCALAR = 2, IRFMA_NEG_PRODUCT = 4, IRFMA_NEG_ADDEND = 8 };
+/* Scalar forms: the other lanes are those of @c. */
+IrVal ir_vfma(IrBlock *b, unsigned kind, IrVal x, IrVal y, IrVal c);
 IrVal ir_vfromi(IrBlock *b, IrType t, unsigned vop, IrVal into, IrVal i, uint8_t imm);
 
 #endif

@@ -502,6 +502,7 @@ void jit_interp_free(JitCpu *j);
 /* One vector operation on memory operands, by host instruction. a, b, d: 16 bytes. */
 uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm, void *d,
                      const void *a, const void *b, uint64_t i);
+void jit_vfma_run(unsigned kind, void *d, const void *a, const void *b, const void *c);
 void jit_vop_free(JitMachine *m);
 
 /* ---- check.c ---- */

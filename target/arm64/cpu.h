@@ -157,6 +157,7 @@ typedef struct Arm64Cpu {
     uint32_t mxcsr; /* host form: rounding mode and sticky flags */
     uint64_t pc;
     FpState fp __attribute__((aligned(16))); /* V registers, FPCR, the rest of FPSR */
+    VReg fp_save; /* V[rd] before an operation that may have to be done again */
     uint64_t mode;
     /* exclusive monitor */
     uint64_t ex_addr, ex_val[2];

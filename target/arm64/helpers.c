@@ -326,6 +326,16 @@ uint64_t a64_h_simd(VCpu *cpu, uint64_t insn)
     return 0;
 }
 
+uint64_t a64_h_simd_redo(VCpu *cpu, uint64_t insn, uint64_t saved)
+{
+    Arm64Cpu *c = arm64(cpu);
+
+    if (saved) {
+        c->fp.v[insn & 31] = c->fp_save;
+    }
+    return a64_h_simd(cpu, insn);
+}
+
 /* ---- pointer authentication ---- */
 
 /* The hash is the implementation's choice (APA, GPA: impdef); any keyed mix that is quick will do.

@@ -30,13 +30,14 @@
     X(sdiv, 2, IRH_RET | IRH_PURE)                                                                 \
     X(sdiv32, 2, IRH_RET | IRH_PURE)                                                               \
     X(rbit, 1, IRH_RET | IRH_PURE)                                                                 \
-    X(crc32, 3, IRH_RET | IRH_PURE)                 /* crc, value, bytes */                        \
-    X(crc32c, 3, IRH_RET | IRH_PURE)                /* crc, value, bytes */                        \
-    X(pac, 3, IRH_ALL | IRH_RET)                    /* value, modifier, key << 2 | operation */    \
-    X(casp, 4, IRH_ALL)                             /* address, rs, rt, mmu */                     \
-    X(stxp, 4, IRH_ALL | IRH_RET)                   /* address, lo, hi, mmu → status */          \
-    X(simd, 1, IRH_READS | IRH_WRITES | IRH_FAULTS) /* instruction: FP, SIMD data processing */    \
-    X(simd_ld, 3, IRH_ALL)                          /* instruction, address, mmu | BE << 8 */      \
+    X(crc32, 3, IRH_RET | IRH_PURE)         /* crc, value, bytes */                                \
+    X(crc32c, 3, IRH_RET | IRH_PURE)        /* crc, value, bytes */                                \
+    X(pac, 3, IRH_ALL | IRH_RET)            /* value, modifier, key << 2 | operation */            \
+    X(casp, 4, IRH_ALL)                     /* address, rs, rt, mmu */                             \
+    X(stxp, 4, IRH_ALL | IRH_RET)           /* address, lo, hi, mmu → status */                  \
+    X(simd_redo, 2, IRH_READS | IRH_WRITES) /* instruction, 1: V[rd] is in fp_save */              \
+    X(simd, 1, IRH_READS | IRH_WRITES)      /* instruction: FP, SIMD data processing */            \
+    X(simd_ld, 3, IRH_ALL)                  /* instruction, address, mmu | BE << 8 */              \
     X(simd_st, 3, IRH_ALL)
 
 #define A64_ARGS0 VCpu *cpu

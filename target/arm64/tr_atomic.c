@@ -25,7 +25,7 @@ static void ldx(Tr *t, unsigned log2, IrVal addr)
     ir_ste(t->b, IR_I64, IRM_64, ex(0), v);
     ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, ex_addr), addr);
     ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 1 << log2));
-    ta_set_x(t, true, rd_(t), v);
+    ta_set_x(t, true, ta_rd(t), v);
 }
 
 /* Two words are one double word; two double words are read at once, as a vector. */
@@ -58,8 +58,8 @@ static void ldxp(Tr *t, unsigned log2, IrVal addr)
     }
     ir_ste(t->b, IR_I64, IRM_64, offsetof(Arm64Cpu, ex_addr), addr);
     ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 2 << log2));
-    ta_set_x(t, true, rd_(t), lo);
-    ta_set_x(t, true, ra_(t), hi);
+    ta_set_x(t, true, ta_rd(t), lo);
+    ta_set_x(t, true, ta_ra(t), hi);
 }
 
 /* Status 1 unless the monitor is set for this address and size, and memory is unchanged. */
@@ -77,7 +77,7 @@ static void stx(Tr *t, unsigned log2, bool two, IrVal addr)
     ir_brcond(t->b, IR_I32, IRC_NE, ir_lde(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size)),
               ta_i32(t, size), done);
     if (two && log2 == 3) {
-        IrVal lo = ta_x(t, rd_(t)), hi = ta_x(t, ra_(t));
+        IrVal lo = ta_x(t, ta_rd(t)), hi = ta_x(t, ta_ra(t));
 
         if (t->mode & M_BE) {
             lo = ir_bswap(t->b, IR_I64, lo);
@@ -89,12 +89,12 @@ static void stx(Tr *t, unsigned log2, bool two, IrVal addr)
         expect = ir_lde(t->b, IR_I64, IRM_64, ex(0));
         if (two) {
             bool be = t->mode & M_BE;
-            IrVal lo = ta_x(t, be ? ra_(t) : rd_(t)), hi = ta_x(t, be ? rd_(t) : ra_(t));
+            IrVal lo = ta_x(t, be ? ta_ra(t) : ta_rd(t)), hi = ta_x(t, be ? ta_rd(t) : ta_ra(t));
 
             v = ir_deposit(t->b, IR_I64, lo, hi, 32, 32);
             log2 = 3;
         } else {
-            v = ta_x(t, rd_(t));
+            v = ta_x(t, ta_rd(t));
         }
         old = ir_qatomic(t->b, log2 == 3 ? IR_I64 : IR_I32, IRA_CMPXCHG, aligned(t, log2), where, v,
                          expect);
@@ -104,23 +104,23 @@ static void stx(Tr *t, unsigned log2, bool two, IrVal addr)
     }
     ir_place(t->b, done);
     ir_ste(t->b, IR_I32, IRM_32, offsetof(Arm64Cpu, ex_size), ta_i32(t, 0));
-    ta_set_x(t, true, rm_(t), status);
+    ta_set_x(t, true, ta_rm(t), status);
 }
 
 static void cas(Tr *t, unsigned log2, IrVal addr)
 {
     IrVal old = ir_qatomic(t->b, log2 == 3 ? IR_I64 : IR_I32, IRA_CMPXCHG, aligned(t, log2), addr,
-                           ta_x(t, rd_(t)), ta_x(t, rm_(t)));
+                           ta_x(t, ta_rd(t)), ta_x(t, ta_rm(t)));
 
-    ta_set_x(t, log2 == 3, rm_(t), old);
+    ta_set_x(t, log2 == 3, ta_rm(t), old);
 }
 
 static bool casp(Tr *t, IrVal addr)
 {
-    bool wide = bit(t, 30), be = t->mode & M_BE;
-    unsigned rs = rm_(t), rt = rd_(t);
+    bool wide = ta_bit(t, 30), be = t->mode & M_BE;
+    unsigned rs = ta_rm(t), rt = ta_rd(t);
 
-    if ((rs & 1) || (rt & 1) || ra_(t) != 31) {
+    if ((rs & 1) || (rt & 1) || ta_ra(t) != 31) {
         return false;
     }
     if (wide) {
@@ -139,9 +139,9 @@ static bool casp(Tr *t, IrVal addr)
 
 bool ta_exclusive(Tr *t)
 {
-    unsigned log2 = bits(t, 31, 30);
-    bool o2 = bit(t, 23), load = bit(t, 22), o1 = bit(t, 21), o0 = bit(t, 15);
-    IrVal addr = ta_xsp(t, rn_(t));
+    unsigned log2 = ta_bits(t, 31, 30);
+    bool o2 = ta_bit(t, 23), load = ta_bit(t, 22), o1 = ta_bit(t, 21), o0 = ta_bit(t, 15);
+    IrVal addr = ta_xsp(t, ta_rn(t));
     bool lse = id_field(t->c->isar0, 20) >= 2;
 
     if (!o2 && o1) {
@@ -164,16 +164,16 @@ bool ta_exclusive(Tr *t)
         return true;
     }
     if (o1) {
-        if (!lse || ra_(t) != 31) {
+        if (!lse || ta_ra(t) != 31) {
             return false;
         }
         cas(t, log2, addr);
         return true;
     }
     if (load) { /* LDAR, LDLAR */
-        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+        ta_set_x(t, true, ta_rd(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
     } else { /* STLR, STLLR */
-        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, rd_(t)));
+        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, ta_rd(t)));
         ir_fence(t->b);
     }
     (void)o0;
@@ -193,7 +193,7 @@ static void minmax(Tr *t, unsigned log2, unsigned op, IrVal addr)
     ir_mov(t->b, IR_I64, where, addr);
     ir_mov(t->b, IR_I64, old, ir_qld(t->b, IR_I64, aligned(t, log2) | IRM_RMW, where));
     a = old;
-    v = ta_x(t, rm_(t));
+    v = ta_x(t, ta_rm(t));
     if (log2 < 2) {
         a = ir_extract(t->b, IR_I32, a, 0, 8 << log2, op < 2);
         v = ir_extract(t->b, IR_I32, v, 0, 8 << log2, op < 2);
@@ -210,22 +210,22 @@ static void minmax(Tr *t, unsigned log2, unsigned op, IrVal addr)
         ir_jmp(t->b, t->pc);
     }
     ir_place(t->b, done);
-    ta_set_x(t, true, rd_(t), old);
+    ta_set_x(t, true, ta_rd(t), old);
 }
 
 bool ta_lse(Tr *t)
 {
-    unsigned log2 = bits(t, 31, 30), opc = bits(t, 14, 12);
+    unsigned log2 = ta_bits(t, 31, 30), opc = ta_bits(t, 14, 12);
     IrType ty = log2 == 3 ? IR_I64 : IR_I32;
-    IrVal addr = ta_xsp(t, rn_(t)), v = ta_x(t, rm_(t)), old;
+    IrVal addr = ta_xsp(t, ta_rn(t)), v = ta_x(t, ta_rm(t)), old;
     IrAtomic op;
 
-    if (bit(t, 15)) {
-        if (opc == 4 && bit(t, 23) && !bit(t, 22) && rm_(t) == 31) { /* LDAPR */
+    if (ta_bit(t, 15)) {
+        if (opc == 4 && ta_bit(t, 23) && !ta_bit(t, 22) && ta_rm(t) == 31) { /* LDAPR */
             if (!id_field(t->c->isar1, 20)) {
                 return false;
             }
-            ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+            ta_set_x(t, true, ta_rd(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
             return true;
         }
         if (opc) {
@@ -250,29 +250,29 @@ bool ta_lse(Tr *t)
         return false;
     }
     old = ir_qatomic(t->b, ty, op, aligned(t, log2), addr, v, 0);
-    ta_set_x(t, log2 == 3, rd_(t), old);
+    ta_set_x(t, log2 == 3, ta_rd(t), old);
     return true;
 }
 
 /* LDAPUR, STLUR… */
 bool ta_rcpc(Tr *t)
 {
-    unsigned log2 = bits(t, 31, 30), opc = bits(t, 23, 22);
-    IrVal addr = ta_add_imm(t, ta_xsp(t, rn_(t)), sbits(t, 20, 12));
+    unsigned log2 = ta_bits(t, 31, 30), opc = ta_bits(t, 23, 22);
+    IrVal addr = ta_add_imm(t, ta_xsp(t, ta_rn(t)), ta_sbits(t, 20, 12));
 
     if (id_field(t->c->isar1, 20) < 2 || (opc == 2 && log2 == 3) || (opc == 3 && log2 >= 2)) {
         return false;
     }
     switch (opc) {
     case 0:
-        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, rd_(t)));
+        ir_qst(t->b, log2 == 3 ? IR_I64 : IR_I32, aligned(t, log2), addr, ta_x(t, ta_rd(t)));
         ir_fence(t->b);
         return true;
     case 1:
-        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
+        ta_set_x(t, true, ta_rd(t), ir_qld(t->b, IR_I64, aligned(t, log2), addr));
         return true;
     default:
-        ta_set_x(t, opc == 2, rd_(t),
+        ta_set_x(t, opc == 2, ta_rd(t),
                  ir_qld(t->b, opc == 2 ? IR_I64 : IR_I32, aligned(t, log2) | IRM_SIGN, addr));
         return true;
     }

@@ -18,11 +18,11 @@ static void two_ways(Tr *t, unsigned label, uint64_t target)
 static bool b_cond(Tr *t)
 {
     unsigned cond = t->insn & 15, taken;
-    uint64_t target = t->pc + (sbits(t, 23, 5) << 2);
+    uint64_t target = t->pc + (ta_sbits(t, 23, 5) << 2);
     IrFlagCond cc;
     IrFlags f;
 
-    if (bit(t, 24) || bit(t, 4)) {
+    if (ta_bit(t, 24) || ta_bit(t, 4)) {
         return false;
     }
     if (cond >= 14) {
@@ -47,40 +47,40 @@ static bool b_cond(Tr *t)
 
 static bool cbz(Tr *t)
 {
-    bool sf = bit(t, 31);
+    bool sf = ta_bit(t, 31);
     unsigned taken;
 
     ta_pack_flags(t);
     taken = ir_label(t->b);
-    ir_brcond(t->b, ty_(sf), bit(t, 24) ? IRC_NE : IRC_EQ, ta_x(t, rd_(t)), ta_imm(t, sf, 0),
+    ir_brcond(t->b, ta_ty(sf), ta_bit(t, 24) ? IRC_NE : IRC_EQ, ta_x(t, ta_rd(t)), ta_imm(t, sf, 0),
               taken);
-    two_ways(t, taken, t->pc + (sbits(t, 23, 5) << 2));
+    two_ways(t, taken, t->pc + (ta_sbits(t, 23, 5) << 2));
     return true;
 }
 
 static bool tbz(Tr *t)
 {
-    unsigned n = bit(t, 31) << 5 | bits(t, 23, 19), taken;
+    unsigned n = ta_bit(t, 31) << 5 | ta_bits(t, 23, 19), taken;
 
     ta_pack_flags(t);
     taken = ir_label(t->b);
     if (n < 32) {
-        ir_brcond(t->b, IR_I32, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, rd_(t)),
+        ir_brcond(t->b, IR_I32, ta_bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, ta_rd(t)),
                   ta_i32(t, 1u << n), taken);
     } else {
-        ir_brcond(t->b, IR_I64, bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, rd_(t)),
+        ir_brcond(t->b, IR_I64, ta_bit(t, 24) ? IRC_TSTNZ : IRC_TSTZ, ta_x(t, ta_rd(t)),
                   ta_i64(t, 1ull << n), taken);
     }
-    two_ways(t, taken, t->pc + (sbits(t, 18, 5) << 2));
+    two_ways(t, taken, t->pc + (ta_sbits(t, 18, 5) << 2));
     return true;
 }
 
 static bool b_imm(Tr *t)
 {
-    if (bit(t, 31)) {
+    if (ta_bit(t, 31)) {
         ta_set_x(t, true, 30, ta_i64(t, t->pc + 4));
     }
-    ta_goto(t, t->pc + (sbits(t, 25, 0) << 2));
+    ta_goto(t, t->pc + (ta_sbits(t, 25, 0) << 2));
     return true;
 }
 
@@ -91,16 +91,16 @@ static bool has_pauth(const Tr *t)
 
 static bool b_reg(Tr *t)
 {
-    unsigned opc = bits(t, 24, 21), op3 = bits(t, 15, 10), op4 = t->insn & 31;
+    unsigned opc = ta_bits(t, 24, 21), op3 = ta_bits(t, 15, 10), op4 = t->insn & 31;
     IrVal target;
 
-    if (rm_(t) != 31) {
+    if (ta_rm(t) != 31) {
         return false;
     }
     if (opc == 4) {
         bool pac = op3 & 2;
 
-        if (rn_(t) != 31 || (pac ? op4 != 31 || !has_pauth(t) : op4 || op3) || op3 > 3 ||
+        if (ta_rn(t) != 31 || (pac ? op4 != 31 || !has_pauth(t) : op4 || op3) || op3 > 3 ||
             ta_el(t) == 0 || op3 == 1) {
             return false;
         }
@@ -119,7 +119,7 @@ static bool b_reg(Tr *t)
         if (opc > 2 || op4) {
             return false;
         }
-        target = ta_x(t, rn_(t));
+        target = ta_x(t, ta_rn(t));
     } else if ((op3 == 2 || op3 == 3) && has_pauth(t)) {
         IrVal mod;
 
@@ -129,7 +129,7 @@ static bool b_reg(Tr *t)
             }
             mod = ta_xsp(t, op4);
         } else if (opc == 2) {
-            if (op4 != 31 || rn_(t) != 31) {
+            if (op4 != 31 || ta_rn(t) != 31) {
                 return false;
             }
             mod = ir_global(AG_SP);
@@ -139,7 +139,7 @@ static bool b_reg(Tr *t)
             }
             mod = ta_i64(t, 0);
         }
-        target = ir_call3(t->b, &a64_hd_pac, ta_x(t, opc == 2 ? 30 : rn_(t)), mod,
+        target = ir_call3(t->b, &a64_hd_pac, ta_x(t, opc == 2 ? 30 : ta_rn(t)), mod,
                           ta_i64(t, (op3 & 1) << 2 | 1));
         opc &= 3;
     } else {
@@ -157,9 +157,9 @@ static bool b_reg(Tr *t)
 
 static bool exception(Tr *t)
 {
-    unsigned opc = bits(t, 23, 21), ll = t->insn & 3, imm = bits(t, 20, 5);
+    unsigned opc = ta_bits(t, 23, 21), ll = t->insn & 3, imm = ta_bits(t, 20, 5);
 
-    if (bits(t, 4, 2)) {
+    if (ta_bits(t, 4, 2)) {
         return false;
     }
     if (opc == 0 && ll) {
@@ -192,7 +192,7 @@ static void pac_hint(Tr *t, unsigned rd, IrVal mod, unsigned key, unsigned op)
 
 static void hint(Tr *t)
 {
-    unsigned n = bits(t, 11, 5);
+    unsigned n = ta_bits(t, 11, 5);
 
     switch (n) {
     case 2: /* WFE */
@@ -233,7 +233,7 @@ static void hint(Tr *t)
 
 static bool barrier(Tr *t)
 {
-    unsigned op2 = bits(t, 7, 5), crm = bits(t, 11, 8);
+    unsigned op2 = ta_bits(t, 7, 5), crm = ta_bits(t, 11, 8);
 
     switch (op2) {
     case 2: /* CLREX */
@@ -303,10 +303,11 @@ static bool flag_manip(Tr *t, unsigned op2)
 
 static bool pstate_imm(Tr *t)
 {
-    unsigned op1 = bits(t, 18, 16), op2 = bits(t, 7, 5), imm = bits(t, 11, 8), key = op1 << 3 | op2;
+    unsigned op1 = ta_bits(t, 18, 16), op2 = ta_bits(t, 7, 5), imm = ta_bits(t, 11, 8),
+             key = op1 << 3 | op2;
     bool el0 = ta_el(t) == 0;
 
-    if (rd_(t) != 31) {
+    if (ta_rd(t) != 31) {
         return false;
     }
     switch (key) {
@@ -366,8 +367,8 @@ static bool pstate_imm(Tr *t)
 static bool sysreg(Tr *t)
 {
     uint32_t reg = t->insn >> 5 & 0xffff;
-    bool read = bit(t, 21);
-    unsigned rt = rd_(t);
+    bool read = ta_bit(t, 21);
+    unsigned rt = ta_rd(t);
     int off;
 
     if (reg == SYSREG(3, 3, 4, 2, 0)) { /* NZCV */
@@ -417,7 +418,7 @@ static bool sysreg(Tr *t)
 /* DC ZVA: 64 bytes; the first store finds any fault. */
 static void dc_zva(Tr *t)
 {
-    IrVal base = ir_and(t->b, IR_I64, ta_x(t, rd_(t)), ta_i64(t, ~63ull)), zero;
+    IrVal base = ir_and(t->b, IR_I64, ta_x(t, ta_rd(t)), ta_i64(t, ~63ull)), zero;
     unsigned mem = (ta_memop(t, 4) & ~(IRM_ALIGN | IRM_BE));
 
     zero = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, ta_i64(t, 0), 0);
@@ -430,7 +431,7 @@ static bool sys(Tr *t)
 {
     uint32_t reg = t->insn >> 5 & 0xffff;
 
-    if (bit(t, 21)) {
+    if (ta_bit(t, 21)) {
         return false; /* SYSL: none */
     }
     if (reg == SYSREG(1, 3, 7, 4, 1) && ta_el(t)) {
@@ -438,8 +439,8 @@ static bool sys(Tr *t)
         return true;
     }
     ta_pack_flags(t);
-    ir_call3(t->b, &a64_hd_sys, ta_i64(t, reg), ta_i64(t, t->insn), ta_x(t, rd_(t)));
-    if (bits(t, 15, 12) == 8) { /* TLBI changes mappings */
+    ir_call3(t->b, &a64_hd_sys, ta_i64(t, reg), ta_i64(t, t->insn), ta_x(t, ta_rd(t)));
+    if (ta_bits(t, 15, 12) == 8) { /* TLBI changes mappings */
         ta_end_exit(t);
     }
     return true;
@@ -447,17 +448,17 @@ static bool sys(Tr *t)
 
 static bool system_insn(Tr *t)
 {
-    unsigned op0 = bits(t, 20, 19), op1 = bits(t, 18, 16), crn = bits(t, 15, 12);
+    unsigned op0 = ta_bits(t, 20, 19), op1 = ta_bits(t, 18, 16), crn = ta_bits(t, 15, 12);
 
     if (op0 == 0) {
-        if (bit(t, 21)) {
+        if (ta_bit(t, 21)) {
             return false;
         }
-        if (op1 == 3 && crn == 2 && rd_(t) == 31) {
+        if (op1 == 3 && crn == 2 && ta_rd(t) == 31) {
             hint(t);
             return true;
         }
-        if (op1 == 3 && crn == 3 && rd_(t) == 31) {
+        if (op1 == 3 && crn == 3 && ta_rd(t) == 31) {
             return barrier(t);
         }
         return crn == 4 && pstate_imm(t);
@@ -470,23 +471,23 @@ static bool system_insn(Tr *t)
 
 bool ta_branch(Tr *t)
 {
-    switch (bits(t, 31, 29)) {
+    switch (ta_bits(t, 31, 29)) {
     case 0:
     case 4:
         return b_imm(t);
     case 1:
     case 5:
-        return bit(t, 25) ? tbz(t) : cbz(t);
+        return ta_bit(t, 25) ? tbz(t) : cbz(t);
     case 2:
-        return !bit(t, 25) && b_cond(t);
+        return !ta_bit(t, 25) && b_cond(t);
     case 6:
-        if (bit(t, 25)) {
+        if (ta_bit(t, 25)) {
             return b_reg(t);
         }
-        if (bits(t, 25, 24) == 0) {
+        if (ta_bits(t, 25, 24) == 0) {
             return exception(t);
         }
-        return bits(t, 24, 22) == 4 && system_insn(t);
+        return ta_bits(t, 24, 22) == 4 && system_insn(t);
     default:
         return false;
     }

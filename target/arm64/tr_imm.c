@@ -32,60 +32,60 @@ bool a64_bitmask(bool n, unsigned imms, unsigned immr, bool sf, uint64_t *mask)
 
 static bool add_sub(Tr *t)
 {
-    bool sf = bit(t, 31), sub = bit(t, 30);
-    uint64_t imm = (uint64_t)bits(t, 21, 10) << (bit(t, 22) ? 12 : 0);
-    IrVal x = ta_xsp(t, rn_(t)), y = ta_imm(t, sf, imm), r;
+    bool sf = ta_bit(t, 31), sub = ta_bit(t, 30);
+    uint64_t imm = (uint64_t)ta_bits(t, 21, 10) << (ta_bit(t, 22) ? 12 : 0);
+    IrVal x = ta_xsp(t, ta_rn(t)), y = ta_imm(t, sf, imm), r;
 
-    if (!bit(t, 29)) {
-        r = sub ? ir_sub(t->b, ty_(sf), x, y) : ir_add(t->b, ty_(sf), x, y);
-        ta_set_xsp(t, sf, rd_(t), r);
+    if (!ta_bit(t, 29)) {
+        r = sub ? ir_sub(t->b, ta_ty(sf), x, y) : ir_add(t->b, ta_ty(sf), x, y);
+        ta_set_xsp(t, sf, ta_rd(t), r);
         return true;
     }
-    r = sub ? ta_subs(t, sf, x, y, rd_(t) != 31) : ta_adds(t, sf, x, y);
-    if (rd_(t) != 31) {
-        ta_set_x(t, sf, rd_(t), r);
+    r = sub ? ta_subs(t, sf, x, y, ta_rd(t) != 31) : ta_adds(t, sf, x, y);
+    if (ta_rd(t) != 31) {
+        ta_set_x(t, sf, ta_rd(t), r);
     }
     return true;
 }
 
 static bool logical(Tr *t)
 {
-    bool sf = bit(t, 31);
+    bool sf = ta_bit(t, 31);
     uint64_t mask;
-    IrVal x = ta_x(t, rn_(t)), y, r;
+    IrVal x = ta_x(t, ta_rn(t)), y, r;
 
-    if (!a64_bitmask(bit(t, 22), bits(t, 15, 10), bits(t, 21, 16), sf, &mask)) {
+    if (!a64_bitmask(ta_bit(t, 22), ta_bits(t, 15, 10), ta_bits(t, 21, 16), sf, &mask)) {
         return false;
     }
     y = ta_imm(t, sf, mask);
-    switch (bits(t, 30, 29)) {
+    switch (ta_bits(t, 30, 29)) {
     case 0:
-        ta_set_xsp(t, sf, rd_(t), ir_and(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, ta_rd(t), ir_and(t->b, ta_ty(sf), x, y));
         return true;
     case 1:
-        ta_set_xsp(t, sf, rd_(t), ir_or(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, ta_rd(t), ir_or(t->b, ta_ty(sf), x, y));
         return true;
     case 2:
-        ta_set_xsp(t, sf, rd_(t), ir_xor(t->b, ty_(sf), x, y));
+        ta_set_xsp(t, sf, ta_rd(t), ir_xor(t->b, ta_ty(sf), x, y));
         return true;
     default:
-        r = ir_and(t->b, ty_(sf), x, y);
+        r = ir_and(t->b, ta_ty(sf), x, y);
         ta_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
-        ta_set_x(t, sf, rd_(t), r);
+        ta_set_x(t, sf, ta_rd(t), r);
         return true;
     }
 }
 
 static bool mov_wide(Tr *t)
 {
-    bool sf = bit(t, 31);
-    unsigned pos = bits(t, 22, 21) * 16, rd = rd_(t);
-    uint64_t imm = (uint64_t)bits(t, 20, 5) << pos;
+    bool sf = ta_bit(t, 31);
+    unsigned pos = ta_bits(t, 22, 21) * 16, rd = ta_rd(t);
+    uint64_t imm = (uint64_t)ta_bits(t, 20, 5) << pos;
 
     if (!sf && pos >= 32) {
         return false;
     }
-    switch (bits(t, 30, 29)) {
+    switch (ta_bits(t, 30, 29)) {
     case 0:
         imm = ~imm;
         ta_set_x(t, true, rd, ta_i64(t, sf ? imm : (uint32_t)imm));
@@ -95,9 +95,9 @@ static bool mov_wide(Tr *t)
         return true;
     case 3:
         if (rd != 31) {
-            ta_set_x(
-                t, sf, rd,
-                ir_deposit(t->b, ty_(sf), ta_x(t, rd), ta_imm(t, sf, bits(t, 20, 5)), pos, 16));
+            ta_set_x(t, sf, rd,
+                     ir_deposit(t->b, ta_ty(sf), ta_x(t, rd), ta_imm(t, sf, ta_bits(t, 20, 5)), pos,
+                                16));
         }
         return true;
     default:
@@ -107,13 +107,13 @@ static bool mov_wide(Tr *t)
 
 static bool bitfield(Tr *t)
 {
-    bool sf = bit(t, 31);
-    IrType ty = ty_(sf);
-    unsigned opc = bits(t, 30, 29), width = sf ? 64 : 32;
-    unsigned immr = bits(t, 21, 16), imms = bits(t, 15, 10), rd = rd_(t);
-    IrVal x = ta_x(t, rn_(t)), r;
+    bool sf = ta_bit(t, 31);
+    IrType ty = ta_ty(sf);
+    unsigned opc = ta_bits(t, 30, 29), width = sf ? 64 : 32;
+    unsigned immr = ta_bits(t, 21, 16), imms = ta_bits(t, 15, 10), rd = ta_rd(t);
+    IrVal x = ta_x(t, ta_rn(t)), r;
 
-    if (opc == 3 || bit(t, 22) != sf || immr >= width || imms >= width) {
+    if (opc == 3 || ta_bit(t, 22) != sf || immr >= width || imms >= width) {
         return false;
     }
     if (imms >= immr) {
@@ -146,35 +146,36 @@ static bool bitfield(Tr *t)
 
 static bool extract(Tr *t)
 {
-    bool sf = bit(t, 31);
-    IrType ty = ty_(sf);
-    unsigned lsb = bits(t, 15, 10), width = sf ? 64 : 32;
-    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), r;
+    bool sf = ta_bit(t, 31);
+    IrType ty = ta_ty(sf);
+    unsigned lsb = ta_bits(t, 15, 10), width = sf ? 64 : 32;
+    IrVal n = ta_x(t, ta_rn(t)), m = ta_x(t, ta_rm(t)), r;
 
-    if (bits(t, 30, 29) || bit(t, 21) || bit(t, 22) != sf || lsb >= width) {
+    if (ta_bits(t, 30, 29) || ta_bit(t, 21) || ta_bit(t, 22) != sf || lsb >= width) {
         return false;
     }
     if (lsb == 0) {
         r = m;
-    } else if (rn_(t) == rm_(t)) {
+    } else if (ta_rn(t) == ta_rm(t)) {
         r = ir_ror(t->b, ty, n, ta_imm(t, sf, lsb));
     } else {
         r = ir_or(t->b, ty, ir_shr(t->b, ty, m, ta_imm(t, sf, lsb)),
                   ir_shl(t->b, ty, n, ta_imm(t, sf, width - lsb)));
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
 bool ta_dp_imm(Tr *t)
 {
-    switch (bits(t, 25, 23)) {
+    switch (ta_bits(t, 25, 23)) {
     case 0:
     case 1: {
-        int64_t imm = sbits(t, 23, 5) << 2 | bits(t, 30, 29);
+        int64_t imm = ta_sbits(t, 23, 5) << 2 | ta_bits(t, 30, 29);
 
-        ta_set_x(t, true, rd_(t),
-                 ta_i64(t, bit(t, 31) ? (t->pc & ~0xfffull) + ((uint64_t)imm << 12) : t->pc + imm));
+        ta_set_x(
+            t, true, ta_rd(t),
+            ta_i64(t, ta_bit(t, 31) ? (t->pc & ~0xfffull) + ((uint64_t)imm << 12) : t->pc + imm));
         return true;
     }
     case 2:

@@ -11,9 +11,9 @@ typedef struct Access {
 
 static bool access_of(const Tr *t, Access *a)
 {
-    unsigned size = bits(t, 31, 30), opc = bits(t, 23, 22);
+    unsigned size = ta_bits(t, 31, 30), opc = ta_bits(t, 23, 22);
 
-    *a = (Access){.vec = bit(t, 26), .log2 = size};
+    *a = (Access){.vec = ta_bit(t, 26), .log2 = size};
     if (a->vec) {
         a->load = opc & 1;
         if (opc & 2) {
@@ -122,7 +122,7 @@ static void do_access(Tr *t, const Access *a, unsigned mem, IrVal addr, unsigned
 /* With write-back: the base changes after everything that can fault. */
 static void access_wb(Tr *t, const Access *a, unsigned mem, IrVal addr, IrVal wb)
 {
-    unsigned rn = rn_(t), rt = rd_(t);
+    unsigned rn = ta_rn(t), rt = ta_rd(t);
     IrVal v;
 
     if (!a->load || (a->vec && vec_be(t, a))) {
@@ -159,7 +159,8 @@ static bool unsigned_imm(Tr *t)
     }
     if (!a.prefetch && fp_check(t, &a)) {
         do_access(t, &a, ta_memop(t, a.log2),
-                  ta_add_imm(t, ta_xsp(t, rn_(t)), (int64_t)bits(t, 21, 10) << a.log2), rd_(t));
+                  ta_add_imm(t, ta_xsp(t, ta_rn(t)), (int64_t)ta_bits(t, 21, 10) << a.log2),
+                  ta_rd(t));
     }
     return true;
 }
@@ -177,9 +178,9 @@ static unsigned unpriv_memop(const Tr *t, unsigned log2)
 static bool imm9(Tr *t)
 {
     Access a;
-    int64_t imm = sbits(t, 20, 12);
-    unsigned kind = bits(t, 11, 10);
-    IrVal base = ta_xsp(t, rn_(t)), addr;
+    int64_t imm = ta_sbits(t, 20, 12);
+    unsigned kind = ta_bits(t, 11, 10);
+    IrVal base = ta_xsp(t, ta_rn(t)), addr;
 
     if (!access_of(t, &a) || (kind == 2 && (a.vec || a.prefetch)) || (a.prefetch && kind != 0)) {
         return false;
@@ -189,10 +190,10 @@ static bool imm9(Tr *t)
     }
     switch (kind) {
     case 0:
-        do_access(t, &a, ta_memop(t, a.log2), ta_add_imm(t, base, imm), rd_(t));
+        do_access(t, &a, ta_memop(t, a.log2), ta_add_imm(t, base, imm), ta_rd(t));
         return true;
     case 2:
-        do_access(t, &a, unpriv_memop(t, a.log2), ta_add_imm(t, base, imm), rd_(t));
+        do_access(t, &a, unpriv_memop(t, a.log2), ta_add_imm(t, base, imm), ta_rd(t));
         return true;
     case 1:
         access_wb(t, &a, ta_memop(t, a.log2), base, ta_add_imm(t, base, imm));
@@ -207,8 +208,8 @@ static bool imm9(Tr *t)
 static bool reg_offset(Tr *t)
 {
     Access a;
-    unsigned option = bits(t, 15, 13);
-    IrVal m = ta_x(t, rm_(t));
+    unsigned option = ta_bits(t, 15, 13);
+    IrVal m = ta_x(t, ta_rm(t));
 
     if (!(option & 2) || !access_of(t, &a)) {
         return false;
@@ -219,17 +220,17 @@ static bool reg_offset(Tr *t)
     if (!(option & 1)) {
         m = option & 4 ? ir_ext32s(t->b, m) : ir_ext32u(t->b, m);
     }
-    if (bit(t, 12) && a.log2) {
+    if (ta_bit(t, 12) && a.log2) {
         m = ir_shl(t->b, IR_I64, m, ta_i64(t, a.log2));
     }
-    do_access(t, &a, ta_memop(t, a.log2), ir_add(t->b, IR_I64, ta_xsp(t, rn_(t)), m), rd_(t));
+    do_access(t, &a, ta_memop(t, a.log2), ir_add(t->b, IR_I64, ta_xsp(t, ta_rn(t)), m), ta_rd(t));
     return true;
 }
 
 static bool literal(Tr *t)
 {
-    unsigned opc = bits(t, 31, 30);
-    Access a = {.load = true, .vec = bit(t, 26)};
+    unsigned opc = ta_bits(t, 31, 30);
+    Access a = {.load = true, .vec = ta_bit(t, 26)};
 
     if (a.vec) {
         if (opc == 3) {
@@ -244,7 +245,8 @@ static bool literal(Tr *t)
         }
     }
     if (fp_check(t, &a)) {
-        do_access(t, &a, ta_memop(t, a.log2), ta_i64(t, t->pc + (sbits(t, 23, 5) << 2)), rd_(t));
+        do_access(t, &a, ta_memop(t, a.log2), ta_i64(t, t->pc + (ta_sbits(t, 23, 5) << 2)),
+                  ta_rd(t));
     }
     return true;
 }
@@ -253,7 +255,7 @@ static bool literal(Tr *t)
 
 static void pair_int(Tr *t, unsigned log2, bool load, bool is_signed, IrVal addr, IrVal wb)
 {
-    unsigned mem = ta_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
+    unsigned mem = ta_memop(t, log2), rt = ta_rd(t), rt2 = ta_ra(t);
     IrVal second = ta_add_imm(t, addr, 1 << log2), v, w;
 
     if (load) {
@@ -261,7 +263,7 @@ static void pair_int(Tr *t, unsigned log2, bool load, bool is_signed, IrVal addr
         v = ir_qld(t->b, IR_I64, mem, addr);
         w = ir_qld(t->b, IR_I64, mem, second);
         if (wb) {
-            ta_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, ta_rn(t), wb);
         }
         ta_set_x(t, true, rt, v);
         ta_set_x(t, true, rt2, w);
@@ -271,14 +273,14 @@ static void pair_int(Tr *t, unsigned log2, bool load, bool is_signed, IrVal addr
         ir_qst(t->b, ty, mem, addr, ta_x(t, rt));
         ir_qst(t->b, ty, mem, second, ta_x(t, rt2));
         if (wb) {
-            ta_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, ta_rn(t), wb);
         }
     }
 }
 
 static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
 {
-    unsigned mem = ta_memop(t, log2), rt = rd_(t), rt2 = ra_(t);
+    unsigned mem = ta_memop(t, log2), rt = ta_rd(t), rt2 = ta_ra(t);
     IrVal second = ta_add_imm(t, addr, 1 << log2), v, w;
     Access a = {.vec = true, .load = load, .log2 = log2};
 
@@ -292,7 +294,7 @@ static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
         do_access(t, &a, mem, addr, rt);
         do_access(t, &a, mem, second, rt2);
         if (wb) {
-            ta_set_xsp(t, true, rn_(t), end);
+            ta_set_xsp(t, true, ta_rn(t), end);
         }
         return;
     }
@@ -300,7 +302,7 @@ static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
         v = load_vec(t, mem, addr);
         w = load_vec(t, mem, second);
         if (wb) {
-            ta_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, ta_rn(t), wb);
         }
         ta_set_v(t, rt, v);
         ta_set_v(t, rt2, w);
@@ -308,15 +310,15 @@ static void pair_vec(Tr *t, unsigned log2, bool load, IrVal addr, IrVal wb)
         store_vec(t, mem, addr, rt);
         store_vec(t, mem, second, rt2);
         if (wb) {
-            ta_set_xsp(t, true, rn_(t), wb);
+            ta_set_xsp(t, true, ta_rn(t), wb);
         }
     }
 }
 
 static bool pair(Tr *t)
 {
-    unsigned opc = bits(t, 31, 30), mode = bits(t, 24, 23), log2;
-    bool vec = bit(t, 26), load = bit(t, 22), is_signed = false;
+    unsigned opc = ta_bits(t, 31, 30), mode = ta_bits(t, 24, 23), log2;
+    bool vec = ta_bit(t, 26), load = ta_bit(t, 22), is_signed = false;
     int64_t imm;
     IrVal base, addr, wb = 0;
 
@@ -335,8 +337,8 @@ static bool pair(Tr *t)
     if (vec && !ta_fp_ok(t)) {
         return true;
     }
-    imm = sbits(t, 21, 15) * (1 << log2);
-    base = ta_xsp(t, rn_(t));
+    imm = ta_sbits(t, 21, 15) * (1 << log2);
+    base = ta_xsp(t, ta_rn(t));
     addr = mode == 1 ? ta_stable(t, IR_I64, base) : ta_add_imm(t, base, imm);
     if (mode == 1) {
         wb = ta_add_imm(t, addr, imm);
@@ -356,7 +358,7 @@ static bool pair(Tr *t)
 /* LD1, ST1 of whole registers: one access each. */
 static void multi_plain(Tr *t, unsigned n, bool load, IrVal base)
 {
-    unsigned log2 = bit(t, 30) ? 4 : 3, mem = ta_memop(t, log2) & ~IRM_ALIGN, rt = rd_(t);
+    unsigned log2 = ta_bit(t, 30) ? 4 : 3, mem = ta_memop(t, log2) & ~IRM_ALIGN, rt = ta_rd(t);
     IrVal v[4];
 
     for (unsigned i = 0; i < n; i++) {
@@ -377,20 +379,20 @@ static void multi_plain(Tr *t, unsigned n, bool load, IrVal base)
 static bool struct_shape(const Tr *t, unsigned *regs, unsigned *bytes, bool *plain)
 {
     *plain = false;
-    if (!bit(t, 24)) { /* multiple structures */
+    if (!ta_bit(t, 24)) { /* multiple structures */
         static const uint8_t n[16] = {4, 0, 4, 0, 3, 0, 3, 1, 2, 0, 2};
-        unsigned op = bits(t, 15, 12);
+        unsigned op = ta_bits(t, 15, 12);
 
         *regs = n[op];
         *plain = op == 2 || op == 6 || op == 7 || op == 10;
-        *bytes = *regs * (bit(t, 30) ? 16 : 8);
-        return *regs && (*plain || bits(t, 11, 10) != 3 || bit(t, 30)) && !bit(t, 21);
+        *bytes = *regs * (ta_bit(t, 30) ? 16 : 8);
+        return *regs && (*plain || ta_bits(t, 11, 10) != 3 || ta_bit(t, 30)) && !ta_bit(t, 21);
     } else {
-        unsigned op = bits(t, 15, 13), size = bits(t, 11, 10), scale = op >> 1;
+        unsigned op = ta_bits(t, 15, 13), size = ta_bits(t, 11, 10), scale = op >> 1;
 
-        *regs = ((op & 1) << 1 | bit(t, 21)) + 1;
+        *regs = ((op & 1) << 1 | ta_bit(t, 21)) + 1;
         if (scale == 3) {
-            if (!bit(t, 22) || bit(t, 12)) {
+            if (!ta_bit(t, 22) || ta_bit(t, 12)) {
                 return false;
             }
             scale = size;
@@ -403,7 +405,7 @@ static bool struct_shape(const Tr *t, unsigned *regs, unsigned *bytes, bool *pla
                 return false;
             }
             if (size & 1) {
-                if (bit(t, 12)) {
+                if (ta_bit(t, 12)) {
                     return false;
                 }
                 scale = 3;
@@ -417,19 +419,19 @@ static bool struct_shape(const Tr *t, unsigned *regs, unsigned *bytes, bool *pla
 bool ta_simd_ls(Tr *t)
 {
     unsigned regs, bytes;
-    bool post = bit(t, 23), load = bit(t, 22), plain;
+    bool post = ta_bit(t, 23), load = ta_bit(t, 22), plain;
     IrVal base, wb = 0;
 
-    if (bit(t, 31) || (!post && rm_(t)) || !struct_shape(t, &regs, &bytes, &plain)) {
+    if (ta_bit(t, 31) || (!post && ta_rm(t)) || !struct_shape(t, &regs, &bytes, &plain)) {
         return false;
     }
     if (!ta_fp_ok(t)) {
         return true;
     }
-    base = ta_xsp(t, rn_(t));
+    base = ta_xsp(t, ta_rn(t));
     if (post) {
-        wb =
-            rm_(t) == 31 ? ta_add_imm(t, base, bytes) : ir_add(t->b, IR_I64, base, ta_x(t, rm_(t)));
+        wb = ta_rm(t) == 31 ? ta_add_imm(t, base, bytes)
+                            : ir_add(t->b, IR_I64, base, ta_x(t, ta_rm(t)));
     }
     if (plain && !(t->mode & (M_BE | M_ALIGN))) {
         multi_plain(t, regs, load, base);
@@ -440,7 +442,7 @@ bool ta_simd_ls(Tr *t)
                                (t->mode & M_ALIGN ? 1 << 9 : 0)));
     }
     if (wb) {
-        ta_set_xsp(t, true, rn_(t), wb);
+        ta_set_xsp(t, true, ta_rn(t), wb);
     }
     return true;
 }
@@ -450,48 +452,48 @@ static bool pac_load(Tr *t)
 {
     IrVal addr, ptr;
 
-    if (bits(t, 31, 30) != 3 || bit(t, 26) ||
+    if (ta_bits(t, 31, 30) != 3 || ta_bit(t, 26) ||
         !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8))) {
         return false;
     }
-    ptr = ir_call3(t->b, &a64_hd_pac, ta_xsp(t, rn_(t)), ta_i64(t, 0),
-                   ta_i64(t, (2 + bit(t, 23)) << 2 | 1));
-    addr = ta_add_imm(t, ptr, (sbits(t, 22, 22) * 512 + bits(t, 20, 12)) * 8);
-    if (bit(t, 11)) {
+    ptr = ir_call3(t->b, &a64_hd_pac, ta_xsp(t, ta_rn(t)), ta_i64(t, 0),
+                   ta_i64(t, (2 + ta_bit(t, 23)) << 2 | 1));
+    addr = ta_add_imm(t, ptr, (ta_sbits(t, 22, 22) * 512 + ta_bits(t, 20, 12)) * 8);
+    if (ta_bit(t, 11)) {
         Access a = {.load = true, .log2 = 3};
 
         access_wb(t, &a, ta_memop(t, 3), addr, addr);
     } else {
-        ta_set_x(t, true, rd_(t), ir_qld(t->b, IR_I64, ta_memop(t, 3), addr));
+        ta_set_x(t, true, ta_rd(t), ir_qld(t->b, IR_I64, ta_memop(t, 3), addr));
     }
     return true;
 }
 
 bool ta_ls(Tr *t)
 {
-    switch (bits(t, 29, 27)) {
+    switch (ta_bits(t, 29, 27)) {
     case 1:
-        if (bit(t, 26)) {
+        if (ta_bit(t, 26)) {
             return ta_simd_ls(t);
         }
-        return !bit(t, 24) && ta_exclusive(t);
+        return !ta_bit(t, 24) && ta_exclusive(t);
     case 3:
-        if (bit(t, 24)) {
-            return !bit(t, 26) && !bit(t, 21) && bits(t, 11, 10) == 0 && ta_rcpc(t);
+        if (ta_bit(t, 24)) {
+            return !ta_bit(t, 26) && !ta_bit(t, 21) && ta_bits(t, 11, 10) == 0 && ta_rcpc(t);
         }
         return literal(t);
     case 5:
         return pair(t);
     case 7:
-        if (bit(t, 24)) {
+        if (ta_bit(t, 24)) {
             return unsigned_imm(t);
         }
-        if (!bit(t, 21)) {
+        if (!ta_bit(t, 21)) {
             return imm9(t);
         }
-        switch (bits(t, 11, 10)) {
+        switch (ta_bits(t, 11, 10)) {
         case 0:
-            return !bit(t, 26) && ta_lse(t);
+            return !ta_bit(t, 26) && ta_lse(t);
         case 2:
             return reg_offset(t);
         default:

@@ -4,7 +4,7 @@
 
 static IrVal shifted(Tr *t, bool sf, IrVal v, unsigned type, unsigned amount)
 {
-    IrType ty = ty_(sf);
+    IrType ty = ta_ty(sf);
     IrVal n = ta_imm(t, sf, amount);
 
     if (!amount) {
@@ -18,18 +18,18 @@ static IrVal shifted(Tr *t, bool sf, IrVal v, unsigned type, unsigned amount)
 
 static bool logical(Tr *t)
 {
-    bool sf = bit(t, 31), invert = bit(t, 21);
-    IrType ty = ty_(sf);
-    unsigned amount = bits(t, 15, 10), opc = bits(t, 30, 29);
-    IrVal n = ta_x(t, rn_(t)), m, r;
+    bool sf = ta_bit(t, 31), invert = ta_bit(t, 21);
+    IrType ty = ta_ty(sf);
+    unsigned amount = ta_bits(t, 15, 10), opc = ta_bits(t, 30, 29);
+    IrVal n = ta_x(t, ta_rn(t)), m, r;
 
     if (!sf && amount >= 32) {
         return false;
     }
-    m = shifted(t, sf, ta_x(t, rm_(t)), bits(t, 23, 22), amount);
+    m = shifted(t, sf, ta_x(t, ta_rm(t)), ta_bits(t, 23, 22), amount);
     if (opc == 1) {
         m = invert ? ir_not(t->b, ty, m) : m;
-        r = rn_(t) == 31 ? m : ir_or(t->b, ty, n, m);
+        r = ta_rn(t) == 31 ? m : ir_or(t->b, ty, n, m);
     } else if (opc == 2) {
         r = ir_xor(t->b, ty, n, invert ? ir_not(t->b, ty, m) : m);
     } else {
@@ -39,60 +39,60 @@ static bool logical(Tr *t)
         r = ta_stable(t, ty, r);
         ta_set_flags(t, (IrFlags){IRF_LOGIC, sf ? 8 : 4, r, .cinv = true});
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
 static bool add_sub(Tr *t)
 {
-    bool sf = bit(t, 31), sub = bit(t, 30), ext = bit(t, 21);
-    IrType ty = ty_(sf);
+    bool sf = ta_bit(t, 31), sub = ta_bit(t, 30), ext = ta_bit(t, 21);
+    IrType ty = ta_ty(sf);
     IrVal n, m, r;
 
     if (ext) {
         static const uint8_t lens[] = {8, 16, 32, 64};
-        unsigned option = bits(t, 15, 13), amount = bits(t, 12, 10), len = lens[option & 3];
+        unsigned option = ta_bits(t, 15, 13), amount = ta_bits(t, 12, 10), len = lens[option & 3];
 
-        if (amount > 4 || bits(t, 23, 22)) {
+        if (amount > 4 || ta_bits(t, 23, 22)) {
             return false;
         }
-        n = ta_xsp(t, rn_(t));
-        m = ta_x(t, rm_(t));
+        n = ta_xsp(t, ta_rn(t));
+        m = ta_x(t, ta_rm(t));
         if (len < (sf ? 64u : 32u)) {
             m = len == 32 ? option & 4 ? ir_ext32s(t->b, m) : ir_ext32u(t->b, m)
                           : ir_extract(t->b, ty, m, 0, len, option & 4);
         }
         m = shifted(t, sf, m, 0, amount);
     } else {
-        unsigned amount = bits(t, 15, 10), type = bits(t, 23, 22);
+        unsigned amount = ta_bits(t, 15, 10), type = ta_bits(t, 23, 22);
 
         if ((!sf && amount >= 32) || type == 3) {
             return false;
         }
-        n = ta_x(t, rn_(t));
-        m = shifted(t, sf, ta_x(t, rm_(t)), type, amount);
+        n = ta_x(t, ta_rn(t));
+        m = shifted(t, sf, ta_x(t, ta_rm(t)), type, amount);
     }
-    if (bit(t, 29)) {
-        r = sub ? ta_subs(t, sf, n, m, rd_(t) != 31) : ta_adds(t, sf, n, m);
-        if (rd_(t) != 31) {
-            ta_set_x(t, sf, rd_(t), r);
+    if (ta_bit(t, 29)) {
+        r = sub ? ta_subs(t, sf, n, m, ta_rd(t) != 31) : ta_adds(t, sf, n, m);
+        if (ta_rd(t) != 31) {
+            ta_set_x(t, sf, ta_rd(t), r);
         }
         return true;
     }
     r = sub ? ir_sub(t->b, ty, n, m) : ir_add(t->b, ty, n, m);
     if (ext) {
-        ta_set_xsp(t, sf, rd_(t), r);
+        ta_set_xsp(t, sf, ta_rd(t), r);
     } else {
-        ta_set_x(t, sf, rd_(t), r);
+        ta_set_x(t, sf, ta_rd(t), r);
     }
     return true;
 }
 
 static bool add_carry(Tr *t)
 {
-    bool sf = bit(t, 31), sub = bit(t, 30);
-    IrType ty = ty_(sf);
-    IrVal x = ta_x(t, rn_(t)), y = ta_x(t, rm_(t)), c, cx, r;
+    bool sf = ta_bit(t, 31), sub = ta_bit(t, 30);
+    IrType ty = ta_ty(sf);
+    IrVal x = ta_x(t, ta_rn(t)), y = ta_x(t, ta_rm(t)), c, cx, r;
 
     c = ta_borrow(t);
     if (!sub) {
@@ -103,14 +103,14 @@ static bool add_carry(Tr *t)
     y = ta_stable(t, ty, y);
     r = sub ? ir_sub(t->b, ty, ir_sub(t->b, ty, x, y), cx)
             : ir_add(t->b, ty, ir_add(t->b, ty, x, y), cx);
-    if (bit(t, 29)) {
+    if (ta_bit(t, 29)) {
         if (sub) {
             ta_set_flags(t, (IrFlags){IRF_SBB, sf ? 8 : 4, x, y, c});
         } else {
             ta_set_flags(t, (IrFlags){IRF_ADC, sf ? 8 : 4, r, y, c, .cinv = true});
         }
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
@@ -131,23 +131,23 @@ static bool flag_ops(Tr *t)
 {
     IrVal p, v;
 
-    if (!id_field(t->c->isar0, 52) || bits(t, 30, 29) != 1) {
+    if (!id_field(t->c->isar0, 52) || ta_bits(t, 30, 29) != 1) {
         return false;
     }
-    if (bits(t, 14, 10) == 1 && bit(t, 31) && !bit(t, 4)) { /* RMIF */
+    if (ta_bits(t, 14, 10) == 1 && ta_bit(t, 31) && !ta_bit(t, 4)) { /* RMIF */
         static const uint8_t to[] = {0, 8, 14, 15};
 
         p = ta_packed(t);
-        v = ir_ror(t->b, IR_I64, ta_x(t, rn_(t)), ta_i64(t, bits(t, 20, 15)));
+        v = ir_ror(t->b, IR_I64, ta_x(t, ta_rn(t)), ta_i64(t, ta_bits(t, 20, 15)));
         for (unsigned i = 0; i < 4; i++) {
-            if (bit(t, i)) {
+            if (ta_bit(t, i)) {
                 p = put_flag(t, p, v, i, to[i]);
             }
         }
-    } else if (bits(t, 20, 15) == 0 && bits(t, 13, 10) == 2 && (t->insn & 31) == 13 &&
-               !bit(t, 31)) { /* SETF8, SETF16 */
-        unsigned msb = bit(t, 14) ? 15 : 7;
-        IrVal x = ta_stable(t, IR_I64, ta_x(t, rn_(t))), z;
+    } else if (ta_bits(t, 20, 15) == 0 && ta_bits(t, 13, 10) == 2 && (t->insn & 31) == 13 &&
+               !ta_bit(t, 31)) { /* SETF8, SETF16 */
+        unsigned msb = ta_bit(t, 14) ? 15 : 7;
+        IrVal x = ta_stable(t, IR_I64, ta_x(t, ta_rn(t))), z;
 
         z = ir_setcond(t->b, IR_I64, IRC_TSTZ, x, ta_i64(t, (2ull << msb) - 1));
         p = put_flag(t, ta_packed(t), x, msb, 15);
@@ -163,16 +163,16 @@ static bool flag_ops(Tr *t)
 
 static bool cond_compare(Tr *t)
 {
-    bool sf = bit(t, 31), sub = bit(t, 30);
-    unsigned cond = bits(t, 15, 12);
-    IrVal x = ta_x(t, rn_(t)), y, p, no;
+    bool sf = ta_bit(t, 31), sub = ta_bit(t, 30);
+    unsigned cond = ta_bits(t, 15, 12);
+    IrVal x = ta_x(t, ta_rn(t)), y, p, no;
     IrFlags before, f;
     IrFlagCond cc = 0;
 
-    if (!bit(t, 29) || bit(t, 10) || bit(t, 4)) {
+    if (!ta_bit(t, 29) || ta_bit(t, 10) || ta_bit(t, 4)) {
         return false;
     }
-    y = bit(t, 11) ? ta_imm(t, sf, rm_(t)) : ta_x(t, rm_(t));
+    y = ta_bit(t, 11) ? ta_imm(t, sf, ta_rm(t)) : ta_x(t, ta_rm(t));
     if (cond < 14) {
         cc = ta_cond(t, cond);
     }
@@ -194,26 +194,26 @@ static bool cond_compare(Tr *t)
 
 static bool cond_select(Tr *t)
 {
-    bool sf = bit(t, 31), inv = bit(t, 30), inc = bit(t, 10);
-    IrType ty = ty_(sf);
-    unsigned cond = bits(t, 15, 12), rm = rm_(t);
-    IrVal yes = ta_x(t, rn_(t)), no = ta_x(t, rm), r;
+    bool sf = ta_bit(t, 31), inv = ta_bit(t, 30), inc = ta_bit(t, 10);
+    IrType ty = ta_ty(sf);
+    unsigned cond = ta_bits(t, 15, 12), rm = ta_rm(t);
+    IrVal yes = ta_x(t, ta_rn(t)), no = ta_x(t, rm), r;
     IrFlagCond cc;
 
-    if (bit(t, 29) || bit(t, 11)) {
+    if (ta_bit(t, 29) || ta_bit(t, 11)) {
         return false;
     }
     if (cond >= 14) {
-        ta_set_x(t, sf, rd_(t), yes);
+        ta_set_x(t, sf, ta_rd(t), yes);
         return true;
     }
-    if (rn_(t) == 31 && rm == 31 && (inv || inc)) { /* CSET, CSETM */
+    if (ta_rn(t) == 31 && rm == 31 && (inv || inc)) { /* CSET, CSETM */
         cc = ta_cond(t, cond ^ 1);
         r = ir_setflag(t->b, cc, &t->flags);
         if (inv) {
-            ta_set_x(t, sf, rd_(t), ir_neg(t->b, ty, sf ? ir_ext32u(t->b, r) : r));
+            ta_set_x(t, sf, ta_rd(t), ir_neg(t->b, ty, sf ? ir_ext32u(t->b, r) : r));
         } else {
-            ta_set_x(t, false, rd_(t), r);
+            ta_set_x(t, false, ta_rd(t), r);
         }
         return true;
     }
@@ -223,7 +223,7 @@ static bool cond_select(Tr *t)
         no = ir_add(t->b, ty, no, ta_imm(t, sf, 1));
     }
     cc = ta_cond(t, cond);
-    ta_set_x(t, sf, rd_(t), ir_movflag(t->b, ty, cc, &t->flags, yes, no));
+    ta_set_x(t, sf, ta_rd(t), ir_movflag(t->b, ty, cc, &t->flags, yes, no));
     return true;
 }
 
@@ -231,10 +231,10 @@ static bool cond_select(Tr *t)
 
 static bool pauth_1(Tr *t)
 {
-    unsigned op = bits(t, 15, 10), rd = rd_(t), rn = rn_(t);
+    unsigned op = ta_bits(t, 15, 10), rd = ta_rd(t), rn = ta_rn(t);
     IrVal mod;
 
-    if (!bit(t, 31) || !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8)) || op > 17) {
+    if (!ta_bit(t, 31) || !(id_field(t->c->isar1, 4) | id_field(t->c->isar1, 8)) || op > 17) {
         return false;
     }
     if (op >= 8) {
@@ -259,7 +259,7 @@ static bool pauth_1(Tr *t)
 /* Bytes of @v reversed inside each half-word. */
 static IrVal rev16(Tr *t, bool sf, IrVal v)
 {
-    IrType ty = ty_(sf);
+    IrType ty = ta_ty(sf);
     IrVal m = ta_imm(t, sf, 0x00ff00ff00ff00ffull);
 
     return ir_or(t->b, ty, ir_shl(t->b, ty, ir_and(t->b, ty, v, m), ta_imm(t, sf, 8)),
@@ -268,20 +268,20 @@ static IrVal rev16(Tr *t, bool sf, IrVal v)
 
 static bool one_source(Tr *t)
 {
-    bool sf = bit(t, 31);
-    IrType ty = ty_(sf);
-    IrVal x = ta_x(t, rn_(t)), r;
+    bool sf = ta_bit(t, 31);
+    IrType ty = ta_ty(sf);
+    IrVal x = ta_x(t, ta_rn(t)), r;
 
-    if (bit(t, 29)) {
+    if (ta_bit(t, 29)) {
         return false;
     }
-    if (rm_(t) == 1) {
+    if (ta_rm(t) == 1) {
         return pauth_1(t);
     }
-    if (rm_(t)) {
+    if (ta_rm(t)) {
         return false;
     }
-    switch (bits(t, 15, 10)) {
+    switch (ta_bits(t, 15, 10)) {
     case 0:
         r = ir_call1(t->b, &a64_hd_rbit, sf ? x : ir_ext32u(t->b, x));
         if (!sf) {
@@ -311,32 +311,32 @@ static bool one_source(Tr *t)
     default:
         return false;
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
 static bool crc(Tr *t, unsigned op)
 {
     unsigned bytes = 1u << (op & 3);
-    IrVal v = ta_x(t, rm_(t));
+    IrVal v = ta_x(t, ta_rm(t));
 
-    if (!id_field(t->c->isar0, 16) || bit(t, 31) != (bytes == 8)) {
+    if (!id_field(t->c->isar0, 16) || ta_bit(t, 31) != (bytes == 8)) {
         return false;
     }
-    ta_set_x(t, false, rd_(t),
+    ta_set_x(t, false, ta_rd(t),
              ir_call3(t->b, op & 4 ? &a64_hd_crc32c : &a64_hd_crc32,
-                      ir_ext32u(t->b, ta_x(t, rn_(t))), v, ta_i64(t, bytes)));
+                      ir_ext32u(t->b, ta_x(t, ta_rn(t))), v, ta_i64(t, bytes)));
     return true;
 }
 
 static bool two_source(Tr *t)
 {
-    bool sf = bit(t, 31);
-    IrType ty = ty_(sf);
-    unsigned op = bits(t, 15, 10);
-    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), r;
+    bool sf = ta_bit(t, 31);
+    IrType ty = ta_ty(sf);
+    unsigned op = ta_bits(t, 15, 10);
+    IrVal n = ta_x(t, ta_rn(t)), m = ta_x(t, ta_rm(t)), r;
 
-    if (bit(t, 29)) {
+    if (ta_bit(t, 29)) {
         return false;
     }
     if (op >= 16 && op < 24) {
@@ -366,23 +366,23 @@ static bool two_source(Tr *t)
         if (!sf || !(id_field(t->c->isar1, 24) | id_field(t->c->isar1, 28))) {
             return false;
         }
-        r = ir_call3(t->b, &a64_hd_pac, n, ta_xsp(t, rm_(t)), ta_i64(t, 4 << 2 | 3));
+        r = ir_call3(t->b, &a64_hd_pac, n, ta_xsp(t, ta_rm(t)), ta_i64(t, 4 << 2 | 3));
         break;
     default:
         return false;
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
 static bool three_source(Tr *t)
 {
-    bool sf = bit(t, 31), sub = bit(t, 15), is_signed;
-    IrType ty = ty_(sf);
-    IrVal n = ta_x(t, rn_(t)), m = ta_x(t, rm_(t)), a = ta_x(t, ra_(t)), r;
-    unsigned op = bits(t, 23, 21);
+    bool sf = ta_bit(t, 31), sub = ta_bit(t, 15), is_signed;
+    IrType ty = ta_ty(sf);
+    IrVal n = ta_x(t, ta_rn(t)), m = ta_x(t, ta_rm(t)), a = ta_x(t, ta_ra(t)), r;
+    unsigned op = ta_bits(t, 23, 21);
 
-    if (bits(t, 30, 29)) {
+    if (ta_bits(t, 30, 29)) {
         return false;
     }
     if (op == 0) {
@@ -397,37 +397,37 @@ static bool three_source(Tr *t)
         IrVal lo = ir_temp(t->b, IR_I64), hi = ir_temp(t->b, IR_I64);
 
         ir_mul2(t->b, op == 2, IR_I64, lo, hi, n, m);
-        ta_set_x(t, true, rd_(t), hi);
+        ta_set_x(t, true, ta_rd(t), hi);
         return true;
     } else {
         return false;
     }
-    if (ra_(t) != 31) {
+    if (ta_ra(t) != 31) {
         r = sub ? ir_sub(t->b, ty, a, r) : ir_add(t->b, ty, a, r);
     } else if (sub) {
         r = ir_neg(t->b, ty, r);
     }
-    ta_set_x(t, sf, rd_(t), r);
+    ta_set_x(t, sf, ta_rd(t), r);
     return true;
 }
 
 bool ta_dp_reg(Tr *t)
 {
-    if (!bit(t, 28)) {
-        return bit(t, 24) ? add_sub(t) : logical(t);
+    if (!ta_bit(t, 28)) {
+        return ta_bit(t, 24) ? add_sub(t) : logical(t);
     }
-    if (bit(t, 24)) {
+    if (ta_bit(t, 24)) {
         return three_source(t);
     }
-    switch (bits(t, 23, 21)) {
+    switch (ta_bits(t, 23, 21)) {
     case 0:
-        return bits(t, 15, 10) ? flag_ops(t) : add_carry(t);
+        return ta_bits(t, 15, 10) ? flag_ops(t) : add_carry(t);
     case 2:
         return cond_compare(t);
     case 4:
         return cond_select(t);
     case 6:
-        return bit(t, 30) ? one_source(t) : two_source(t);
+        return ta_bit(t, 30) ? one_source(t) : two_source(t);
     default:
         return false;
     }

@@ -189,7 +189,7 @@ IrVal ta_nzcv_const(Tr *t, unsigned nzcv)
 
 IrVal ta_adds(Tr *t, bool sf, IrVal x, IrVal y)
 {
-    IrType ty = ty_(sf);
+    IrType ty = ta_ty(sf);
     IrVal sy = ta_stable(t, ty, y), r = ir_add(t->b, ty, x, sy);
 
     ta_set_flags(t, (IrFlags){IRF_ADD, sf ? 8 : 4, r, sy, .cinv = true});
@@ -198,7 +198,7 @@ IrVal ta_adds(Tr *t, bool sf, IrVal x, IrVal y)
 
 IrVal ta_subs(Tr *t, bool sf, IrVal x, IrVal y, bool want)
 {
-    IrType ty = ty_(sf);
+    IrType ty = ta_ty(sf);
     IrVal sx, sy, r;
 
     if (x == y) {
@@ -315,7 +315,7 @@ IrVal ta_add_imm(Tr *t, IrVal base, int64_t imm)
 
 static bool decode(Tr *t)
 {
-    switch (bits(t, 28, 25)) {
+    switch (ta_bits(t, 28, 25)) {
     case 8:
     case 9:
         return ta_dp_imm(t);

@@ -30,31 +30,31 @@ typedef struct Tr {
 } Tr;
 
 /* Bits @hi…@lo of the instruction. */
-static inline uint32_t bits(const Tr *t, unsigned hi, unsigned lo)
+static inline uint32_t ta_bits(const Tr *t, unsigned hi, unsigned lo)
 {
     return t->insn >> lo & (uint32_t)((1ull << (hi - lo + 1)) - 1);
 }
-static inline bool bit(const Tr *t, unsigned n)
+static inline bool ta_bit(const Tr *t, unsigned n)
 {
     return t->insn >> n & 1;
 }
-static inline int64_t sbits(const Tr *t, unsigned hi, unsigned lo)
+static inline int64_t ta_sbits(const Tr *t, unsigned hi, unsigned lo)
 {
     return (int64_t)((uint64_t)t->insn << (63 - hi)) >> (63 - hi + lo);
 }
-static inline unsigned rd_(const Tr *t)
+static inline unsigned ta_rd(const Tr *t)
 {
     return t->insn & 31;
 }
-static inline unsigned rn_(const Tr *t)
+static inline unsigned ta_rn(const Tr *t)
 {
     return t->insn >> 5 & 31;
 }
-static inline unsigned rm_(const Tr *t)
+static inline unsigned ta_rm(const Tr *t)
 {
     return t->insn >> 16 & 31;
 }
-static inline unsigned ra_(const Tr *t)
+static inline unsigned ta_ra(const Tr *t)
 {
     return t->insn >> 10 & 31;
 }
@@ -62,7 +62,7 @@ static inline unsigned ta_el(const Tr *t)
 {
     return t->mode & M_EL;
 }
-static inline IrType ty_(bool sf)
+static inline IrType ta_ty(bool sf)
 {
     return sf ? IR_I64 : IR_I32;
 }

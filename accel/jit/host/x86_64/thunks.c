@@ -311,6 +311,9 @@ bool jit_host_has(uint32_t flags)
     uint32_t all =
         IRVF_SSE3 | IRVF_SSSE3 | IRVF_SSE41 | IRVF_SSE42 | IRVF_AES | IRVF_CLMUL | IRVF_SHA;
 
+    if (flags & IRVF_FMA && !__builtin_cpu_supports("fma")) {
+        return false;
+    }
     return !(flags & all & ~jit_host_features());
 }
 

@@ -191,6 +191,24 @@ static void emit_vfromi(JitGen *g, const IrInsn *in)
     ra_done_x(g, in->d, dst);
 }
 
+/* VFMADD231 and its relatives, in the scratch register: VEX.66.0F38 */
+static void emit_vfma(JitGen *g, const IrInsn *in)
+{
+    static const uint8_t ops[] = {0xb8, 0xbc, 0xba, 0xbe}; /* by IRFMA_NEG_* */
+    int a = ra_xmm(g, in->a), b = ra_xmm(g, in->b), s = G_XMM_SCRATCH, dst;
+    Opd oc = ra_xopd(g, in->c);
+
+    load_x(g, s, oc);
+    a8(&g->a, 0xc4);
+    a8(&g->a, (s & 8 ? 0 : 0x80) | 0x40 | (b & 8 ? 0 : 0x20) | 2);
+    a8(&g->a, (in->extra & IRFMA_DOUBLE ? 0x80 : 0) | (~a & 15) << 3 | 1);
+    a8(&g->a, ops[in->extra >> 2] | (in->extra & IRFMA_SCALAR ? 1 : 0));
+    a8(&g->a, 0xc0 | (s & 7) << 3 | (b & 7));
+    dst = ra_dst_x(g, in->d, 0);
+    movaps(g, dst, s);
+    ra_done_x(g, in->d, dst);
+}
+
 static void emit_vlde(JitGen *g, const IrInsn *in)
 {
     int dst = ra_dst_x(g, in->d, 0);
@@ -229,6 +247,9 @@ void emit_vec(JitGen *g, const IrInsn *in)
         break;
     case IR_VTOI:
         emit_vtoi(g, in);
+        break;
+    case IR_VFMA:
+        emit_vfma(g, in);
         break;
     case IR_VFROMI:
         emit_vfromi(g, in);

@@ -3,6 +3,7 @@
  * (operation, type, immediate), made from ir-vec.h's table when first used.
  */
 #include "accel/jit/host/x86_64/gen.h"
+#include <immintrin.h>
 #include <sys/mman.h>
 
 static const struct {
@@ -76,6 +77,36 @@ static void *make_stub(unsigned vop, IrOp op, IrType t, uint8_t imm)
     emit_stub(&a, vop, op, t, imm);
     g_assert(mprotect(p, STUB, PROT_READ | PROT_EXEC) == 0);
     return p;
+}
+
+#define FMA_FORM(name, ins)                                                                        \
+    static void name(__m128i *c, __m128i a, __m128i b)                                             \
+    {                                                                                              \
+        __m128i v = *c;                                                                            \
+                                                                                                   \
+        asm volatile(ins " %2, %1, %0" : "+x"(v) : "x"(a), "x"(b));                                \
+        *c = v;                                                                                    \
+    }
+#define FMA_FORMS(w)                                                                               \
+    FMA_FORM(fma_##w, "vfmadd231" #w)                                                              \
+    FMA_FORM(fnma_##w, "vfnmadd231" #w)                                                            \
+    FMA_FORM(fms_##w, "vfmsub231" #w)                                                              \
+    FMA_FORM(fnms_##w, "vfnmsub231" #w)
+FMA_FORMS(ps)
+FMA_FORMS(pd)
+FMA_FORMS(ss)
+FMA_FORMS(sd)
+
+void jit_vfma_run(unsigned kind, void *d, const void *a, const void *b, const void *c)
+{
+    static void (*const forms[16])(__m128i *, __m128i, __m128i) = {
+        fma_ps, fma_pd, fma_ss, fma_sd, fnma_ps, fnma_pd, fnma_ss, fnma_sd,
+        fms_ps, fms_pd, fms_ss, fms_sd, fnms_ps, fnms_pd, fnms_ss, fnms_sd,
+    };
+    __m128i v = _mm_loadu_si128(c);
+
+    forms[kind & 15](&v, _mm_loadu_si128(a), _mm_loadu_si128(b));
+    _mm_storeu_si128(d, v);
 }
 
 uint64_t jit_vop_run(JitMachine *m, unsigned vop, IrOp op, IrType t, uint8_t imm, void *d,
