@@ -1,4 +1,5 @@
 /* qcow2: guest data — reading, writing, discarding, compressed clusters. */
+#include "block/deflate.h"
 #include "block/qcow2-internal.h"
 #include "config.h"
 #include <errno.h>
@@ -257,16 +258,7 @@ size_t qcow2_compress(const BlockFile *f, const uint8_t *data, size_t len, uint8
         return 0;
 #endif
     }
-    z_stream z = {.next_in = (Bytef *)data,
-                  .avail_in = (uInt)len,
-                  .next_out = out,
-                  .avail_out = (uInt)len - 1};
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
-        return 0;
-    }
-    int ret = deflate(&z, Z_FINISH);
-    deflateEnd(&z);
-    return ret == Z_STREAM_END ? len - 1 - z.avail_out : 0;
+    return block_deflate(data, len, out, len - 1, 12, false);
 }
 
 /* Lock held. A place for @len bytes, shared with other compressed clusters where it can be. */

@@ -8,6 +8,7 @@
  * written behind it.
  */
 #include "block/bytes.h"
+#include "block/deflate.h"
 #include "block/sparse.h"
 #include "block/vmdk.h"
 #include "core/log.h"
@@ -304,18 +305,6 @@ static int vmdk_unpack(Sparse *s, uint64_t off, uint8_t *out)
     return 0;
 }
 
-static size_t deflate_grain(const uint8_t *data, size_t len, uint8_t *out, size_t room)
-{
-    z_stream z = {
-        .next_in = (Bytef *)data, .avail_in = (uInt)len, .next_out = out, .avail_out = (uInt)room};
-    if (deflateInit(&z, Z_DEFAULT_COMPRESSION) != Z_OK) {
-        return 0;
-    }
-    int ret = deflate(&z, Z_FINISH);
-    deflateEnd(&z);
-    return ret == Z_STREAM_END ? room - z.avail_out : 0;
-}
-
 /* Lock held. */
 static int append(Sparse *s, uint64_t block, const uint8_t *packed, size_t len, SparseEntry *e)
 {
@@ -338,13 +327,13 @@ static int vmdk_pack(Sparse *s, uint64_t block, const uint8_t *data, SparseEntry
 {
     size_t grain = 1ull << s->block_bits, room = compressBound(grain);
     g_autofree uint8_t *out = g_try_malloc(room);
-    size_t len = out ? deflate_grain(data, grain, out, room) : 0;
+    size_t len = out ? block_deflate(data, grain, out, room, 15, true) : 0;
     return len ? append(s, block, out, len, e) : -ENOMEM;
 }
 
 size_t vmdk_sparse_compress(const BlockFile *f, const uint8_t *data, size_t len, uint8_t *out)
 {
-    return deflate_grain(data, len, out, len);
+    return block_deflate(data, len, out, len, 15, true);
 }
 
 int vmdk_sparse_write_packed(const BlockFile *f, uint64_t off, const uint8_t *packed, size_t len)

@@ -144,7 +144,7 @@ static int count_data(const BlockFile *f, uint64_t cs, uint64_t *n)
 
 typedef struct Measure {
     uint64_t size, required, full;
-    bool have_file;
+    bool have_file, bitmaps; /* bitmaps: the input could have some */
     BlockFile f;
 } Measure;
 
@@ -199,6 +199,7 @@ bool cmd_measure(Args *a, GError **err)
         m.have_file = true;
         ok = !a->snapshot || qcow2_view_snapshot(&m.f, a->snapshot, err);
         m.size = m.f.size;
+        m.bitmaps = qcow2_is(&m.f) && !strcmp(format, "qcow2");
     }
     if (ok && !strcmp(format, "qcow2")) {
         ok = measure_qcow2(&m, &c, err);
@@ -215,11 +216,15 @@ bool cmd_measure(Args *a, GError **err)
         block_file_close(&m.f);
     }
     if (ok && a->json) {
-        print_json(json_pack("{s:I,s:I}", "required", (json_int_t)m.required, "fully-allocated",
-                             (json_int_t)m.full));
+        json_t *j = json_pack("{s:I,s:I}", "required", (json_int_t)m.required, "fully-allocated",
+                              (json_int_t)m.full);
+        if (m.bitmaps) {
+            json_object_set_new(j, "bitmaps", json_integer(0));
+        }
+        print_json(j);
     } else if (ok) {
-        printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n", m.required,
-               m.full);
+        printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n%s", m.required,
+               m.full, m.bitmaps ? "bitmaps size: 0\n" : "");
     }
     return ok;
 }
