@@ -86,8 +86,10 @@ void vnet_handle_tx(VirtioDevice *v, VirtQueue *q)
     VirtElem *e;
     bool any = false;
 
-    /* An answer that makes room would come back here. */
-    if (s->sending) {
+    /* The main loop sends, several packets in a turn, while the CPU makes more of them. An answer
+     * that makes room would come back here. */
+    if (vcpu_current() || s->sending) {
+        virtq_want_kicks(q, false);
         virtio_later(q);
         return;
     }
