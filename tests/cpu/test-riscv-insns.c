@@ -408,6 +408,10 @@ static void put_case(Image *im, unsigned n, const Form *f)
         i |= rd << 7 | rs1 << 15 | rs2 << 20 | rm << 12 | gpr() << 27;
         break;
     case K_UN:
+        if (i == UN(0x1b, 1, 0x601)) { /* ctzw of zero is 32; qemu-user 7.2 has 63 */
+            rs1 = rs1 ? rs1 : 1;
+            *slot(im, n, rs1 * 8) |= 1u << (rnd() & 31);
+        }
         i |= rd << 7 | rs1 << 15;
         break;
     case K_FUN:
