@@ -168,6 +168,73 @@ static void op_fsgnj(Tr *t, unsigned f)
 
 /* ---- arithmetic ---- */
 
+/* Does the host's rounding control round as @rm while this block runs? */
+static bool host_rounds(const Tr *t, unsigned rm)
+{
+    unsigned frm = t->mode >> RM_FRM_SHIFT & 7;
+
+    return rm != RM_RMM && rv_mxcsr_rc(frm) == rv_mxcsr_rc(rm);
+}
+
+/* f[n] as a vector whose low part is a number of format @f, boxed right. */
+static IrVal fvec(Tr *t, unsigned n, RvFmt f)
+{
+    if (f == FMT_D || t->boxed >> n & 1) {
+        return rvt_fg(n);
+    }
+    return ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, box(t, fnum(t, n, f), f), 0);
+}
+
+/* f[rd] = @r, which is a local; a NaN becomes the canonical one. */
+static void set_result(Tr *t, IrVal r, RvFmt f)
+{
+    unsigned number = ir_label(t->b), rd = rvt_rd(t);
+    IrFlags unordered = {.kind = IRF_VALUE, .size = 4};
+
+    unordered.a = ir_vcmpflags(t->b, f == FMT_D ? IRVOP_UCOMISD : IRVOP_UCOMISS, r, r);
+    ir_brflag(t->b, IRFC_NP, &unordered, number);
+    ir_mov(t->b, IR_V128, r,
+           ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, rvt_k(t, rv_box(f, rv_nan(f))), 0));
+    ir_place(t->b, number);
+    ir_mov(t->b, IR_V128, rvt_fg(rd), r);
+    t->boxed = (t->boxed & ~(1u << rd)) | (uint32_t)(f == FMT_S) << rd;
+}
+
+/* Arithmetic on the host's unit in line. */
+static void op_host2(Tr *t, RvFpOp op, RvFmt f)
+{
+    static const uint16_t vops[][2] = {{IRVOP_ADDSS, IRVOP_ADDSD},
+                                       {IRVOP_SUBSS, IRVOP_SUBSD},
+                                       {IRVOP_MULSS, IRVOP_MULSD},
+                                       {IRVOP_DIVSS, IRVOP_DIVSD},
+                                       {IRVOP_SQRTSS, IRVOP_SQRTSD}};
+    IrVal r = ir_local(t->b, IR_V128), a = fvec(t, rvt_rs1(t), f);
+    IrVal b = op == FP_SQRT ? a : fvec(t, rvt_rs2(t), f);
+
+    fp_dirty(t);
+    ir_vop_to(t->b, vops[op][f], r, a, b, 0);
+    set_result(t, r, f);
+}
+
+/* FLT and FLE are signalling, FEQ is quiet, as COMIS and UCOMIS are. */
+static void op_host_cmp(Tr *t, RvFpOp op, RvFmt f)
+{
+    IrVal a = fvec(t, rvt_rs1(t), f), b = fvec(t, rvt_rs2(t), f), r;
+    IrFlags flags = {.kind = IRF_VALUE, .size = 4};
+
+    fp_dirty(t);
+    if (op == FP_EQ) {
+        flags.a = ir_vcmpflags(t->b, f == FMT_D ? IRVOP_UCOMISD : IRVOP_UCOMISS, a, b);
+        r = ir_setflag(t->b, IRFC_Z, &flags);
+        r = ir_and(t->b, IR_I64, ir_ext32u(t->b, r),
+                   ir_ext32u(t->b, ir_setflag(t->b, IRFC_NP, &flags)));
+    } else { /* b above a, b not below a: both are false when unordered */
+        flags.a = ir_vcmpflags(t->b, f == FMT_D ? IRVOP_COMISD : IRVOP_COMISS, b, a);
+        r = ir_ext32u(t->b, ir_setflag(t->b, op == FP_LT ? IRFC_NCZ : IRFC_NC, &flags));
+    }
+    rvt_set_x(t, rvt_rd(t), r);
+}
+
 static void op_f2(Tr *t, unsigned op)
 {
     RvFmt f = fmt_of(t->insn >> 25 & 3);
@@ -176,6 +243,14 @@ static void op_f2(Tr *t, unsigned op)
     IrVal r;
 
     if (!fp_on(t) || (rounds && !rounding(t, &rm))) {
+        return;
+    }
+    if (rounds && f != FMT_H && host_rounds(t, rm)) {
+        op_host2(t, op, f);
+        return;
+    }
+    if (f != FMT_H && to_int) {
+        op_host_cmp(t, op, f);
         return;
     }
     fp_dirty(t);
@@ -203,12 +278,29 @@ static void op_f3(Tr *t, unsigned op)
               f);
 }
 
+/* Between S and D on the host's unit. */
+static void op_host_cvt(Tr *t, RvFmt from)
+{
+    IrVal r = ir_local(t->b, IR_V128), a = fvec(t, rvt_rs1(t), from), into = a;
+
+    fp_dirty(t);
+    if (from == FMT_D) { /* what stays above the result is the box */
+        into = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, rvt_k(t, UINT64_MAX), 0);
+    }
+    ir_vop_to(t->b, from == FMT_D ? IRVOP_CVTSD2SS : IRVOP_CVTSS2SD, r, into, a, 0);
+    set_result(t, r, from == FMT_D ? FMT_S : FMT_D);
+}
+
 /* aux: from format | to format << 4 */
 static void op_fcvt(Tr *t, unsigned aux)
 {
     unsigned rm;
 
     if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    if ((aux & 15) <= FMT_D && aux >> 4 <= FMT_D && ((aux & 15) == FMT_S || host_rounds(t, rm))) {
+        op_host_cvt(t, aux & 15);
         return;
     }
     fp_dirty(t);
@@ -218,11 +310,36 @@ static void op_fcvt(Tr *t, unsigned aux)
               fmt_of(aux >> 4));
 }
 
+/* Signed integers on the host's unit; its "integer indefinite" goes to the helper. */
+static void op_host_to_x(Tr *t, RvFmt f, RvFpInt kind, unsigned rm)
+{
+    static const uint16_t vops[2][2] = {{IRVOP_CVTSS2SI, IRVOP_CVTSD2SI},
+                                        {IRVOP_CVTTSS2SI, IRVOP_CVTTSD2SI}};
+    IrType ty = kind == FPI_W ? IR_I32 : IR_I64;
+    IrVal r = ir_local(t->b, IR_I64), v, a = fvec(t, rvt_rs1(t), f);
+    unsigned good = ir_label(t->b);
+
+    fp_dirty(t);
+    v = ir_vtoi(t->b, ty, vops[rm == RM_RTZ][f], a, 0);
+    ir_mov(t->b, IR_I64, r, kind == FPI_W ? ir_ext32s(t->b, v) : v);
+    ir_brcond(t->b, IR_I64, IRC_NE, r,
+              rvt_k(t, kind == FPI_W ? (uint64_t)INT32_MIN : (uint64_t)INT64_MIN), good);
+    ir_mov(
+        t->b, IR_I64, r,
+        ir_call2(t->b, &rv_hd_fp_to_int, rvt_k(t, kind | f << 8 | rm << 16), fbits(t, rvt_rs1(t))));
+    ir_place(t->b, good);
+    rvt_set_x(t, rvt_rd(t), r);
+}
+
 static void op_fcvt_to_x(Tr *t, unsigned f)
 {
     unsigned rm, kind = rvt_rs2(t);
 
     if (!fp_on(t) || !rounding(t, &rm)) {
+        return;
+    }
+    if (f != FMT_H && (kind == FPI_W || kind == FPI_L) && (rm == RM_RTZ || host_rounds(t, rm))) {
+        op_host_to_x(t, f, kind, rm);
         return;
     }
     fp_dirty(t);
@@ -239,6 +356,16 @@ static void op_fcvt_from_x(Tr *t, unsigned f)
         return;
     }
     fp_dirty(t);
+    if (f != FMT_H && kind != FPI_LU && host_rounds(t, rm)) {
+        IrVal v = rvt_x(t, rvt_rs1(t)), into;
+
+        v = kind == FPI_W ? ir_ext32s(t->b, v) : kind == FPI_WU ? ir_ext32u(t->b, v) : v;
+        into = ir_vfromi(t->b, IR_I64, IRVOP_MOVD_FROMI, 0, rvt_k(t, UINT64_MAX), 0);
+        ir_mov(t->b, IR_V128, rvt_fg(rvt_rd(t)),
+               ir_vfromi(t->b, IR_I64, f == FMT_D ? IRVOP_CVTSI2SD : IRVOP_CVTSI2SS, into, v, 0));
+        t->boxed = (t->boxed & ~(1u << rvt_rd(t))) | (uint32_t)(f == FMT_S) << rvt_rd(t);
+        return;
+    }
     set_fbits(t, rvt_rd(t),
               ir_call2(t->b, &rv_hd_fp_from_int, rvt_k(t, kind | f << 8 | rm << 16),
                        rvt_x(t, rvt_rs1(t))),
