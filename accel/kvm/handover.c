@@ -1,6 +1,6 @@
 /*
  * Hand-over: the jit executes what the kernel cannot, on the same state, and gives the vCPU back.
- * docs/decisions/0012.
+ * docs/decisions/0006.
  *
  * A hand-over is one instruction. When the kernel gives up again at once, the next ones are twice
  * as long, up to a slice of time in which blocks run as under the jit alone; every stretch that the

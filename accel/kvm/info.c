@@ -22,6 +22,10 @@ char *kvm_info(Machine *m)
     g_string_append_printf(s, "%u memory slots of %u; %s page tables; hybrid=%s\n", k->slots->len,
                            k->max_slots, k->shadow ? "shadow" : "nested",
                            k->hybrid == KVM_HYBRID_AUTO ? "auto" : "off");
+    if (k->insn_ns > 0) {
+        g_string_append_printf(s, "the kernel needs %.1f ns for an instruction in kernel mode%s\n",
+                               k->insn_ns, k->interprets ? ": the guest is translated" : "");
+    }
     add(&sum, &k->st);
     for (unsigned i = 0; i < m->n_vcpus; i++) {
         if (m->vcpus[i]->kvm) {

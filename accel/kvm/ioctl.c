@@ -33,6 +33,11 @@ int kvm_vcpu_ioctl(VCpu *cpu, unsigned long req, void *arg)
     return kvm_ioctl(v->k, v->fd, req, arg);
 }
 
+int kvm_fd_ioctl(Machine *m, int fd, unsigned long req, void *arg)
+{
+    return kvm_ioctl(m->kvm, fd, req, arg);
+}
+
 int kvm_check(Machine *m, int cap)
 {
     int r = kvm_vm_ioctl(m, KVM_CHECK_EXTENSION, (void *)(uintptr_t)cap);
@@ -60,6 +65,11 @@ void *kvm_target_data(VCpu *cpu)
 void kvm_set_target_data(VCpu *cpu, void *data)
 {
     kvm_cpu(cpu)->target_data = data;
+}
+
+bool kvm_interprets(const Machine *m)
+{
+    return m->kvm && ((KvmMachine *)m->kvm)->interprets;
 }
 
 bool kvm_present(const Machine *m)

@@ -7,6 +7,7 @@
  * slots.c    flat views to memory slots, dirty log
  * run.c      the run loop and its exits
  * handover.c the jit executes what the kernel cannot; reports when that fails
+ * hybrid.c   hybrid=auto: measuring the kernel
  * switch.c   changing a running machine's accelerator
  * info.c     `info kvm`
  */
@@ -81,6 +82,8 @@ typedef struct KvmMachine {
     int fd, vm;
     size_t run_size;
     KvmHybrid hybrid;
+    double insn_ns;  /* measured: kernel-mode instructions; 0: not measured */
+    bool interprets; /* so slowly that the translator is faster, and hybrid=auto */
     bool readonly_mem, shadow;
     bool coalesced_pio;
     uint32_t max_slots;
@@ -139,6 +142,10 @@ void kvm_slots_stop(KvmMachine *k);
  * back. */
 bool kvm_zap(KvmMachine *k);
 void kvm_sync_dirty(void *opaque, MemRegion *r, uint64_t off, uint64_t len, unsigned client);
+
+/* ---- hybrid.c ---- */
+/* How fast does the kernel execute kernel-mode code? Sets insn_ns and interprets. */
+void kvm_measure(KvmMachine *k);
 
 /* ---- run.c ---- */
 void kvm_run_vcpu(VCpu *cpu);

@@ -41,6 +41,9 @@ typedef struct KvmTarget {
      * undefined, but the kernel's; gives_back() says that one was met, state before it. */
     void (*handing_over)(VCpu *cpu, bool on);
     bool (*gives_back)(VCpu *cpu);
+    /* Make a fresh vCPU of a scratch machine (@fd, its shared page @run, @page at guest address 0
+     * of @size bytes) execute @n instructions and halt; false: not possible. */
+    bool (*calibrate)(Machine *m, int fd, void *page, size_t size, unsigned n);
     /* Around each KVM_RUN, state in the kernel: inject what waits; take what the shared page says.
      */
     void (*before_run)(VCpu *cpu);
@@ -56,6 +59,7 @@ typedef struct KvmTarget {
 int kvm_sys_ioctl(Machine *m, unsigned long req, void *arg);
 int kvm_vm_ioctl(Machine *m, unsigned long req, void *arg);
 int kvm_vcpu_ioctl(VCpu *cpu, unsigned long req, void *arg);
+int kvm_fd_ioctl(Machine *m, int fd, unsigned long req, void *arg);
 /* KVM_CHECK_EXTENSION on the VM; 0 if the kernel does not know it. */
 int kvm_check(Machine *m, int cap);
 /* KVM_ENABLE_CAP on the VM. */
@@ -65,6 +69,8 @@ struct kvm_run *kvm_run_page(VCpu *cpu);
 /* What the target keeps for a vCPU under KVM; set by its vcpu_init, freed by its vcpu_fini. */
 void *kvm_target_data(VCpu *cpu);
 void kvm_set_target_data(VCpu *cpu, void *data);
+/* Is the guest translated (hybrid=auto on a host that interprets)? */
+bool kvm_interprets(const Machine *m);
 /* Is @m's KVM set up (whether or not it runs the vCPUs now)? */
 bool kvm_present(const Machine *m);
 

@@ -17,8 +17,9 @@ enum { API_VERSION = 12 };
 
 char *kvm_options_help(void)
 {
-    return g_strdup("kernel-irqchip=off (interrupt controllers are emulated by Rhea)\n"
-                    "hybrid=off|auto (auto: translate where the host's KVM only interprets)\n");
+    return g_strdup(
+        "kernel-irqchip=off (interrupt controllers are emulated by Rhea)\n"
+        "hybrid=auto|off (auto: translate if the host's KVM is measured to interpret)\n");
 }
 
 static bool parse_opts(KvmMachine *k, const char *text, GError **err)
@@ -38,9 +39,9 @@ static bool parse_opts(KvmMachine *k, const char *text, GError **err)
                   v);
     }
     if (ok && (v = options_get(o, "hybrid"))) {
-        if (!strcmp(v, "auto")) {
-            k->hybrid = KVM_HYBRID_AUTO;
-        } else if (strcmp(v, "off")) {
+        if (!strcmp(v, "off")) {
+            k->hybrid = KVM_HYBRID_OFF;
+        } else if (strcmp(v, "auto")) {
             ok = fail(err, "-accel kvm: hybrid must be off or auto, not '%s'", v);
         }
     }
@@ -171,6 +172,7 @@ bool kvm_init_with(Machine *m, const KvmSys *sys, const char *opts, GError **err
     k->sys = *sys;
     k->t = target->kvm;
     k->fd = k->vm = -1;
+    k->hybrid = KVM_HYBRID_AUTO;
     m->kvm = k;
     if (!parse_opts(k, opts, err) || !open_device(k, err) || !create_vm(k, err) ||
         !check_capabilities(k, err) || !k->t->vm_init(m, err)) {
@@ -178,6 +180,7 @@ bool kvm_init_with(Machine *m, const KvmSys *sys, const char *opts, GError **err
         return false;
     }
     k->shadow = sys->shadow_paging(sys->opaque);
+    kvm_measure(k);
     kvm_slots_start(k);
     if (k->slot_error) {
         fail(err, "-accel kvm: %s", k->slot_error);

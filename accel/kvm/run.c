@@ -298,6 +298,10 @@ void kvm_run_vcpu(VCpu *cpu)
     g_autoptr(GError) err = NULL;
     KvmNext next;
 
+    if (v->k->interprets) {
+        jit_accel.run(cpu);
+        return;
+    }
     if (!v->attached) {
         attach(v);
     }

@@ -94,7 +94,8 @@ bool x86_kvm_limits(Machine *m, X86KvmLimits *l, GError **err)
         l->phys_bits = e->eax & 0xff;
     }
     if ((e = find(s, 0x40000001, 0))) {
-        l->pv = e->eax & PV_FEATURES;
+        /* Nobody fills the clock's page when the guest is translated from the beginning. */
+        l->pv = kvm_interprets(m) ? 0 : e->eax & PV_FEATURES;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(l->xsave); i++) {
         if ((e = find(s, 0xd, i))) {

@@ -151,9 +151,10 @@ bool x86_kvm_msrs_put(X86Cpu *c, GError **err)
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < l->n; i++) {
-            uint64_t v = *place(c, l->index[i]);
+            const uint64_t *p = place(c, l->index[i]);
+            uint64_t v = p ? *p : 0; /* none: a state was loaded that did not have the register */
 
-            if (!l->known[i] || l->val[i] != v) {
+            if (p && (!l->known[i] || l->val[i] != v)) {
                 b.e[n] = (struct kvm_msr_entry){.index = l->index[i], .data = v};
                 which[n++] = i;
             }
@@ -201,8 +202,13 @@ bool x86_kvm_msrs_get(X86Cpu *c, GError **err)
         drop(c, r, "read");
     }
     for (uint32_t i = 0; i < l->n; i++) {
-        *place(c, l->index[i]) = l->val[i] = b.e[i].data;
+        uint64_t *p = place(c, l->index[i]);
+
+        l->val[i] = b.e[i].data;
         l->known[i] = true;
+        if (p) {
+            *p = l->val[i];
+        }
     }
     return true;
 }

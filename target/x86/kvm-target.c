@@ -166,6 +166,29 @@ static bool gives_back(VCpu *cpu)
     return x86(cpu)->give_back;
 }
 
+/* mov $n/2,%ecx; 1: dec %ecx; jnz 1b; out: a port exit; in flat 32-bit protected mode. */
+static bool calibrate(Machine *m, int fd, void *page, size_t size, unsigned n)
+{
+    static const uint8_t code[] = {0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xe6, 0x80};
+    const struct kvm_segment flat = {
+        .limit = 0xffffffff, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
+    struct kvm_regs regs = {.rflags = 2};
+    struct kvm_sregs s;
+    uint32_t rounds = n / 2;
+
+    memcpy(page, code, sizeof(code));
+    memcpy((uint8_t *)page + 1, &rounds, 4);
+    if (kvm_fd_ioctl(m, fd, KVM_GET_SREGS, &s) < 0) {
+        return false;
+    }
+    s.ds = s.es = s.ss = s.fs = s.gs = s.cs = flat;
+    s.cs.selector = 8;
+    s.cs.type = 11;
+    s.cr0 |= CR0_PE;
+    return kvm_fd_ioctl(m, fd, KVM_SET_SREGS, &s) >= 0 &&
+           kvm_fd_ioctl(m, fd, KVM_SET_REGS, &regs) >= 0 && kvm_fd_ioctl(m, fd, KVM_RUN, NULL) >= 0;
+}
+
 /* ---- around KVM_RUN ---- */
 
 static void before_run(VCpu *cpu)
@@ -247,6 +270,7 @@ const KvmTarget x86_kvm_target = {
     .may_translate = may_translate,
     .handing_over = handing_over,
     .gives_back = gives_back,
+    .calibrate = calibrate,
     .before_run = before_run,
     .after_run = after_run,
     .exit = on_exit_reason,

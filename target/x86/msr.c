@@ -447,6 +447,16 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
 
 /* ---- instructions ---- */
 
+/* Writing a register that only KVM gives a meaning to (kvmclock's page, say): in a hand-over the
+ * kernel shall execute the instruction. */
+static void kernels_own(X86Cpu *c, uint32_t msr)
+{
+    if (c->may_give_back && x86_kvm_msr(c, msr)) {
+        c->give_back = true;
+        jit_leave(&c->vcpu);
+    }
+}
+
 uint64_t x86_h_rdmsr(VCpu *cpu)
 {
     X86Cpu *c = x86(cpu);
@@ -471,6 +481,7 @@ uint64_t x86_h_wrmsr(VCpu *cpu)
     uint64_t v = (uint32_t)c->regs[R_RAX] | c->regs[R_RDX] << 32;
 
     x86_need_cpl0(c);
+    kernels_own(c, msr);
     if (!x86_msr_write(c, msr, v)) {
         guest_error("x86: WRMSR of %016" PRIx64 " to register %08x refused", v, msr);
         x86_raise_err(c, EXC_GP, 0);
