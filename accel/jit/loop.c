@@ -23,7 +23,7 @@ static bool parse_opts(JitOpts *o, const char *text, GError **err)
     const char *v;
     bool ok;
 
-    *o = (JitOpts){.run_mode = JIT_MODE_JIT, .tb_size = 32u << 20, .max_insns = 256};
+    *o = (JitOpts){.run_mode = JIT_MODE_JIT, .tb_size = 16u << 20, .max_insns = 256};
 #define X(n, d) o->n = true;
     JIT_OPTS(X)
 #undef X
