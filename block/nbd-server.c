@@ -944,14 +944,9 @@ bool nbd_server_remove(NbdServer *s, const char *name, bool force, GError **err)
     return true;
 }
 
-bool nbd_server_has(const NbdServer *s, const BlockDev *b)
+unsigned nbd_server_clients(const NbdServer *s)
 {
-    for (unsigned i = 0; s && i < s->exports->len; i++) {
-        if (((const Export *)s->exports->pdata[i])->block == b) {
-            return true;
-        }
-    }
-    return false;
+    return s->conns->len;
 }
 
 void nbd_server_free(NbdServer *s)

@@ -60,7 +60,7 @@ void nbd_server_free(NbdServer *s);
 bool nbd_server_add(NbdServer *s, BlockDev *b, const NbdExportConfig *cfg, GError **err);
 /* Refused while clients use it, unless @force. */
 bool nbd_server_remove(NbdServer *s, const char *name, bool force, GError **err);
-bool nbd_server_has(const NbdServer *s, const BlockDev *b);
+unsigned nbd_server_clients(const NbdServer *s);
 /* Serve one client on a connected socket, which it takes (tests). */
 void nbd_server_client(NbdServer *s, int fd);
 /* The same for the kernel's client, which does not negotiate: tells what it has to know. */
