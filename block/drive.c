@@ -190,7 +190,8 @@ static bool parse_drive(DriveSpec *d, Options *o, GError **err)
         g_clear_pointer(&d->file, g_free); /* file= with nothing: no medium */
     }
     if (d->format && !image_format_known(d->format)) {
-        return fail(err, "format=%s is not supported; raw and qcow2 are", d->format);
+        return fail(err, "format=%s is not supported; raw, qcow2, qed, vdi, vmdk and vpc are",
+                    d->format);
     }
     drive_tree(d, o);
     return options_check_used(o, err);

@@ -292,7 +292,8 @@ void ata_channel_reset(AtaChannel *c)
         memset(d->lba_mid, 0, 2);
         memset(d->lba_high, 0, 2);
         d->mode = 0x0c; /* PIO 4 */
-        d->write_cache = d->look_ahead = true;
+        d->write_cache = !d->block || block_write_cache(d->block);
+        d->look_ahead = true;
         d->command = 0;
         if (d->kind == ATA_CDROM) {
             atapi_power_on(d);

@@ -246,7 +246,7 @@ static void write_done(void *opaque, int ret)
     sectors_done(d, d->chunk_end / ATA_SECTOR);
     if (d->left) {
         want_chunk(d, true);
-    } else if (d->fua || !d->write_cache) {
+    } else if ((d->fua || !d->write_cache) && block_write_cache(d->block)) {
         block_flush(d->block, write_flushed, d);
     } else {
         end_transfer(d);
