@@ -248,6 +248,7 @@ static bool opt_uuid(SystemConfig *c, const char *arg, GError **err)
 #define STRING_OPTION(fn, field)                                                                   \
     static bool fn(SystemConfig *c, const char *arg, GError **err)                                 \
     {                                                                                              \
+        g_free((char *)c->m.field);                                                                \
         c->m.field = g_strdup(arg);                                                                \
         return true;                                                                               \
     }
@@ -599,6 +600,11 @@ void config_free(SystemConfig *c)
                      c->loadvm,    c->keyboard, c->process_name};
     for (unsigned i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_free(texts[i]);
+    }
+    const char *const given[] = {c->m.cpu_model, c->m.kernel, c->m.initrd,
+                                 c->m.append,    c->m.dtb,    c->m.bios};
+    for (unsigned i = 0; i < G_N_ELEMENTS(given); i++) {
+        g_free((char *)given[i]);
     }
 }
 
