@@ -16,6 +16,7 @@
 #include "hw/timer/goldfish_rtc.h"
 #include "hw/virtio/virtio_mmio.h"
 #include <string.h>
+#include <sys/random.h>
 
 enum {
     MAP_MROM = 0x1000,
@@ -301,6 +302,11 @@ static void describe_root(Machine *m, Fdt *f, const Handles *h)
     dt_u32s(f, "value", 0x7777);
     dt_node(f, "/chosen");
     dt_text(f, "stdout-path", "/soc/serial@10000000");
+    /* Kernels have good random numbers from the start, and do not mix them at each system call. */
+    uint8_t seed[32];
+    if (getrandom(seed, sizeof(seed), 0) == sizeof(seed)) {
+        dt_bytes(f, "rng-seed", seed, sizeof(seed));
+    }
 }
 
 static Fdt *describe(Machine *m, Virt *v)
