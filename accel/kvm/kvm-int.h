@@ -135,6 +135,9 @@ void kvm_vcpu_destroy(VCpu *cpu);
 /* -errno on failure; only KVM_RUN gives EINTR. */
 int kvm_ioctl(KvmMachine *k, int fd, unsigned long req, void *arg);
 
+/* Runs by the jit; takes KVM down with the machine. */
+extern const Accelerator kvm_jit_accel;
+
 /* ---- slots.c ---- */
 void kvm_slots_start(KvmMachine *k); /* machine lock */
 void kvm_slots_stop(KvmMachine *k);

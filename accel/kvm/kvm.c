@@ -310,3 +310,32 @@ const Accelerator kvm_accel = {
     .flush_tlb = flush_tlb,
     .info = kvm_info,
 };
+
+/* ---- the translator on a machine that has KVM, too ---- */
+
+static void jit_run(VCpu *cpu)
+{
+    jit_accel.run(cpu);
+}
+
+static void jit_kick(VCpu *cpu)
+{
+    jit_accel.kick(cpu);
+}
+
+static char *info_jit(Machine *m)
+{
+    return jit_accel.info(m);
+}
+
+const Accelerator kvm_jit_accel = {
+    .name = "jit",
+    .init = init,
+    .fini = fini,
+    .vcpu_init = vcpu_init,
+    .vcpu_fini = vcpu_fini,
+    .run = jit_run,
+    .kick = jit_kick,
+    .flush_tlb = flush_tlb,
+    .info = info_jit,
+};

@@ -28,7 +28,7 @@ static bool to_jit(Machine *m, GError **err)
     for (unsigned i = 0; i < m->n_vcpus; i++) {
         jit_forget(m->vcpus[i], true);
     }
-    set_all(m, &jit_accel);
+    set_all(m, &kvm_jit_accel);
     return true;
 }
 
@@ -67,7 +67,7 @@ bool accel_switch(Machine *m, const char *name, GError **err)
     if (!kvm && strcmp(name, "jit") && strcmp(name, "tcg")) {
         return fail(err, "accel: there is no accelerator '%s'; use jit or kvm", name);
     }
-    if (m->accel == (kvm ? &kvm_accel : &jit_accel)) {
+    if (!strcmp(m->accel->name, kvm ? "kvm" : "jit")) {
         return true;
     }
     machine_hold(m);

@@ -3,6 +3,7 @@
  * kernel keeps (kvmclock, steal time, …), whose values the translator only stores. Accesses to
  * registers that the kernel does not have come to target/x86/msr.c.
  */
+#include "core/clock.h"
 #include "core/log.h"
 #include "target/x86/kvm-x86.h"
 #include <errno.h>
@@ -211,6 +212,59 @@ bool x86_kvm_msrs_get(X86Cpu *c, GError **err)
         }
     }
     return true;
+}
+
+/* ---- kvmclock without the kernel ---- */
+
+/* ns = ((counter << shift) * mul) >> 32: the kernel's virt/kvm/x86/msr.rst. */
+typedef struct PvClock {
+    uint32_t version, pad;
+    uint64_t tsc_timestamp, system_time;
+    uint32_t mul;
+    int8_t shift;
+    uint8_t flags, pad2[2];
+} PvClock;
+
+typedef struct PvWall {
+    uint32_t version, sec, nsec;
+} PvWall;
+
+static void store(X86Cpu *c, uint64_t at, const void *p, unsigned size)
+{
+    for (unsigned i = 0; i < size; i += 4) {
+        uint32_t v;
+
+        memcpy(&v, (const uint8_t *)p + i, 4);
+        jit_phys_store(&c->vcpu, at + i, v, 4);
+    }
+}
+
+void x86_kvm_msr_written(X86Cpu *c, uint32_t msr, uint64_t v)
+{
+    struct kvm_clock_data now = {0};
+
+    if ((msr != 0x4b564d00 && msr != 0x4b564d01) || !kvm_present(c->vcpu.machine) ||
+        kvm_vm_ioctl(c->vcpu.machine, KVM_GET_CLOCK, &now) < 0) {
+        return;
+    }
+    if (msr == 0x4b564d00) {
+        uint64_t ns = g_get_real_time() * 1000 - now.clock;
+        const PvWall w = {2, ns / NS_PER_SEC, ns % NS_PER_SEC};
+
+        store(c, v & ~3ull, &w, sizeof(w));
+    } else if (v & 1) {
+        PvClock p = {.version = 2, .tsc_timestamp = x86_tsc(c), .system_time = now.clock};
+        double hz = c->tsc_hz;
+
+        for (; hz <= NS_PER_SEC; hz *= 2) {
+            p.shift++;
+        }
+        for (; hz > 2.0 * NS_PER_SEC; hz /= 2) {
+            p.shift--;
+        }
+        p.mul = (double)NS_PER_SEC * 4294967296.0 / hz;
+        store(c, v & ~3ull, &p, sizeof(p));
+    }
 }
 
 /* ---- exits ---- */

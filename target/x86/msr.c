@@ -378,6 +378,7 @@ bool x86_msr_write(X86Cpu *c, uint32_t msr, uint64_t v)
     }
     if ((p = x86_kvm_msr(c, msr))) {
         *p = v; /* the kernel learns of it at the next entry */
+        x86_kvm_msr_written(c, msr, v);
         return true;
     }
     if ((p = mc_bank(c, msr))) {

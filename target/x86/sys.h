@@ -281,6 +281,9 @@ typedef struct X86KvmLimits {
 } X86KvmLimits;
 extern const KvmTarget x86_kvm_target;
 bool x86_kvm_limits(Machine *m, X86KvmLimits *l, GError **err);
+/* The translator wrote a register that only KVM gives a meaning to: do what the guest waits for
+ * (fill kvmclock's pages). vCPU thread. */
+void x86_kvm_msr_written(X86Cpu *c, uint32_t msr, uint64_t v);
 /* With kvm_limits: a leaf that is the kernel's; false: not one. @out is zeroed. */
 bool x86_kvm_cpuid(X86Cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 

@@ -301,6 +301,9 @@ static int fake_ioctl(void *opaque, int fd, unsigned long req, void *arg)
         f->dirty_page = 0;
         return 0;
     }
+    case KVM_GET_CLOCK:
+        ((struct kvm_clock_data *)arg)->clock = 5000000000;
+        return 0;
     case KVM_CREATE_VCPU:
         f->open_fds++;
         return FD_VCPU;
@@ -1213,7 +1216,8 @@ static void test_switch(void)
     rig_start("@@\xf4@@@\xf4", 7);
     machine_lock();
     g_assert_true(accel_switch(rig->m, "jit", &err));
-    g_assert_true(rig->m->accel == &jit_accel && rig->cpu->accel == &jit_accel);
+    g_assert_cmpstr(rig->m->accel->name, ==, "jit");
+    g_assert_true(rig->cpu->accel == rig->m->accel);
     g_assert_true(accel_switch(rig->m, "tcg", &err));
     g_assert_false(accel_switch(rig->m, "xen", &err));
     g_clear_error(&err);
@@ -1235,6 +1239,32 @@ static void test_switch(void)
     g_assert_false(accel_switch(rig->m, "jit", &err));
     machine_unlock();
     g_assert_true(rig->m->accel == &kvm_accel);
+    rig_end();
+}
+
+/* kvmclock, switched on while the guest is translated. */
+static void test_clock_page(void)
+{
+    struct {
+        uint32_t version, pad;
+        uint64_t tsc, ns;
+        uint32_t mul;
+        int8_t shift;
+    } p;
+
+    rig_start("@\xf4", 2);
+    machine_lock();
+    g_assert_true(accel_switch(rig->m, "jit", NULL));
+    machine_unlock();
+    vcpu_unsignal(rig->cpu, VCPU_STOP);
+    jit_accel.run(rig->cpu);
+    g_assert_true(x86_msr_write(cpu(), 0x4b564d01, 0x5001));
+    memcpy(&p, rig->ram.host + 0x5000, sizeof(p));
+    g_assert_cmpuint(p.version, ==, 2);
+    g_assert_cmpuint(p.ns, ==, 5000000000);
+    /* The stand-in's counter has 1 GHz: a tick is a nanosecond. */
+    g_assert_cmpint(p.shift, ==, 1);
+    g_assert_cmphex(p.mul, ==, 0x80000000);
     rig_end();
 }
 
@@ -1282,5 +1312,6 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/handover/impossible", test_handover_impossible);
     g_test_add_func("/kvm/handover/state", test_state_unknown_to_kernel);
     g_test_add_func("/kvm/switch", test_switch);
+    g_test_add_func("/kvm/clock-page", test_clock_page);
     return g_test_run();
 }
