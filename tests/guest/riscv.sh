@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# RISC-V: OpenSBI, Debian's kernel (with one and four harts), U-Boot from virtio-blk, bad input.
+# RISC-V: OpenSBI, Debian's kernel (with one and four harts), U-Boot with a virtio disk, bad input.
 . "$(dirname "$0")/lib.sh.inc"
 kernel=$(scripts/fetch-guest riscv64-kernel 2>/dev/null) && initrd=$(scripts/fetch-guest riscv64-initramfs 2>/dev/null)
 result "guest files are there" $?
@@ -9,7 +9,7 @@ cmd() { echo "console=ttyS0 quiet rhea.run=$1"; }
 
 boot_until "OpenSBI's banner and domains" 60 'Domain0 Next Mode *: S-mode' -arch riscv64
 boot "kernel to user space, power off" 200 'RHEA-GUEST-STATUS 0' $(args) -m 512 -append "$(cmd true)"
-boot "4 harts, disk by virtio-mmio" 300 'RHEA-GUEST-UP riscv64 cpus=4' $(args) -smp 4 -m 512 -append "$(cmd true)"
+boot "4 harts" 300 'RHEA-GUEST-UP riscv64 cpus=4' $(args) -smp 4 -m 512 -append "$(cmd true)"
 
 if [ -e "$uboot" ]; then
     truncate -s 4M "$work/disk.img"
