@@ -404,6 +404,141 @@ static bool logic(Tr *t)
     return true;
 }
 
+static const uint16_t vop_add[] = {IRVOP_PADDB, IRVOP_PADDW, IRVOP_PADDD, IRVOP_PADDQ};
+static const uint16_t vop_sub[] = {IRVOP_PSUBB, IRVOP_PSUBW, IRVOP_PSUBD, IRVOP_PSUBQ};
+
+/* Lanes of @size from the low or high half, twice as wide. */
+static IrVal widen(Tr *t, IrVal v, unsigned size, bool u, bool high)
+{
+    static const uint16_t zx[] = {IRVOP_PMOVZXBW, IRVOP_PMOVZXWD, IRVOP_PMOVZXDQ};
+    static const uint16_t sx[] = {IRVOP_PMOVSXBW, IRVOP_PMOVSXWD, IRVOP_PMOVSXDQ};
+
+    if (high) {
+        v = ir_vop(t->b, IRVOP_PSHUFD, 0, v, 0xee);
+    }
+    return ir_vop(t->b, u ? zx[size] : sx[size], 0, v, 0);
+}
+
+/* Sums, differences and products of lanes that become twice as wide. */
+static bool three_diff(Tr *t)
+{
+    unsigned op = ta_bits(t, 15, 12), size = ta_bits(t, 23, 22);
+    bool u = ta_bit(t, 29), high = ta_bit(t, 30);
+    IrVal n, m, r, d = ta_v(ta_rd(t));
+
+    if (size == 3 || !(0x150f >> op & 1)) {
+        return false;
+    }
+    m = widen(t, ta_v(ta_rm(t)), size, u, high);
+    n = op == 1 || op == 3 ? ta_v(ta_rn(t)) : widen(t, ta_v(ta_rn(t)), size, u, high);
+    switch (op) {
+    case 0:
+    case 1:
+        r = ir_vop(t->b, vop_add[size + 1], n, m, 0);
+        break;
+    case 2:
+    case 3:
+        r = ir_vop(t->b, vop_sub[size + 1], n, m, 0);
+        break;
+    default:
+        r = ir_vop(t->b,
+                   size == 0   ? IRVOP_PMULLW
+                   : size == 1 ? IRVOP_PMULLD
+                   : u         ? IRVOP_PMULUDQ
+                               : IRVOP_PMULDQ,
+                   n, m, 0);
+        if (op != 12) {
+            r = ir_vop(t->b, op == 8 ? vop_add[size + 1] : vop_sub[size + 1], d, r, 0);
+        }
+    }
+    ta_set_v(t, ta_rd(t), r);
+    return true;
+}
+
+/* The low halves of wide lanes into the low or high half of V[rd]. */
+static void narrow(Tr *t, IrVal v, unsigned size)
+{
+    static const uint64_t pick[] = {0x0e0c0a0806040200ull, 0x0d0c090805040100ull};
+
+    if (size == 2) {
+        v = ir_vop(t->b, IRVOP_PSHUFD, 0, v, 0x08);
+    } else {
+        v = ir_vop(t->b, IRVOP_PSHUFB, v, vconst64(t, pick[size], true), 0);
+    }
+    if (ta_bit(t, 30)) {
+        ta_set_v(t, ta_rd(t), ir_vop(t->b, IRVOP_PUNPCKLQDQ, ta_v(ta_rd(t)), v, 0));
+    } else {
+        ta_set_v(t, ta_rd(t), ir_vop(t->b, IRVOP_MOVQ, 0, v, 0));
+    }
+}
+
+/* SADDLP, UADDLP and with accumulation */
+static bool add_pairs(Tr *t, unsigned size, bool u, bool acc)
+{
+    IrVal n = ta_v(ta_rn(t)), r;
+
+    if (size == 0) {
+        IrVal one = vconst32(t, 0x01010101);
+
+        r = u ? ir_vop(t->b, IRVOP_PMADDUBSW, n, one, 0) : ir_vop(t->b, IRVOP_PMADDUBSW, one, n, 0);
+    } else if (size == 1 && !u) {
+        r = ir_vop(t->b, IRVOP_PMADDWD, n, vconst32(t, 0x00010001), 0);
+    } else {
+        return false;
+    }
+    set_q(t, acc ? ir_vop(t->b, vop_add[size + 1], ta_v(ta_rd(t)), r, 0) : r);
+    return true;
+}
+
+static bool two_misc(Tr *t)
+{
+    static const uint16_t eq[] = {IRVOP_PCMPEQB, IRVOP_PCMPEQW, IRVOP_PCMPEQD, IRVOP_PCMPEQQ};
+    static const uint16_t gt[] = {IRVOP_PCMPGTB, IRVOP_PCMPGTW, IRVOP_PCMPGTD, IRVOP_PCMPGTQ};
+    static const uint16_t abs[] = {IRVOP_PABSB, IRVOP_PABSW, IRVOP_PABSD};
+    unsigned op = ta_bits(t, 16, 12), size = ta_bits(t, 23, 22);
+    IrVal n = ta_v(ta_rn(t)), zero;
+    bool u = ta_bit(t, 29);
+
+    switch (u << 5 | op) {
+    case 0x02:
+    case 0x22:
+    case 0x06:
+    case 0x26:
+        return add_pairs(t, size, u, op == 6);
+    case 0x25:
+        if (size) {
+            return false;
+        }
+        set_q(t, ir_vop(t->b, IRVOP_PXOR, n, vconst32(t, ~0u), 0));
+        return true;
+    case 0x08:
+        set_q(t, ir_vop(t->b, gt[size], n, vconst64(t, 0, false), 0));
+        return true;
+    case 0x09:
+        set_q(t, ir_vop(t->b, eq[size], n, vconst64(t, 0, false), 0));
+        return true;
+    case 0x0a:
+        zero = vconst64(t, 0, false);
+        set_q(t, ir_vop(t->b, gt[size], zero, n, 0));
+        return true;
+    case 0x0b:
+        if (size == 3) {
+            return false;
+        }
+        set_q(t, ir_vop(t->b, abs[size], 0, n, 0));
+        return true;
+    case 0x2b:
+        zero = vconst64(t, 0, false);
+        set_q(t, ir_vop(t->b, vop_sub[size], zero, n, 0));
+        return true;
+    case 0x12:
+        narrow(t, n, size);
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Operations with a host instruction, by element size; 0: none. U, opcode. */
 static unsigned int_vop(unsigned u, unsigned op, unsigned size, bool *swap)
 {
@@ -459,6 +594,22 @@ static bool three_same(Tr *t)
         r = ir_vop(t->b, size == 1 ? IRVOP_PMULLW : IRVOP_PMULLD, n, m, 0);
         vop = size == 1 ? u ? IRVOP_PSUBW : IRVOP_PADDW : u ? IRVOP_PSUBD : IRVOP_PADDD;
         set_q(t, ir_vop(t->b, vop, ta_v(ta_rd(t)), r, 0));
+        return true;
+    }
+    if ((op == 0x0e || op == 0x0f) && size < 3) { /* ABD, ABA */
+        r = ir_vop(t->b, int_vop(u, 0x0c, size, &swap), n, m, 0);
+        m = ir_vop(t->b, int_vop(u, 0x0d, size, &swap), n, m, 0);
+        vop = size == 0 ? IRVOP_PSUBB : size == 1 ? IRVOP_PSUBW : IRVOP_PSUBD;
+        r = ir_vop(t->b, vop, r, m, 0);
+        if (op == 0x0f) {
+            vop = size == 0 ? IRVOP_PADDB : size == 1 ? IRVOP_PADDW : IRVOP_PADDD;
+            r = ir_vop(t->b, vop, ta_v(ta_rd(t)), r, 0);
+        }
+        set_q(t, r);
+        return true;
+    }
+    if (op == 0x17 && !u && (size == 1 || size == 2) && ta_bit(t, 30)) { /* ADDP */
+        set_q(t, ir_vop(t->b, size == 1 ? IRVOP_PHADDW : IRVOP_PHADDD, n, m, 0));
         return true;
     }
     vop = int_vop(u, op, size, &swap);
@@ -538,6 +689,10 @@ static bool shift(Tr *t)
             r = ir_vop(t->b, shl[size + 1], r, 0, left);
         }
         ta_set_v(t, ta_rd(t), r);
+        return true;
+    }
+    if (op == 0x10 && !u && size < 3) { /* SHRN */
+        narrow(t, ir_vop(t->b, shr[size + 1], n, 0, right), size);
         return true;
     }
     if (size == 0) {
@@ -704,6 +859,12 @@ bool ta_simd(Tr *t)
     }
     if ((i & 0x8f000400) == 0x0f000000) {
         return fp_element(t);
+    }
+    if ((i & 0x9f200c00) == 0x0e200000) {
+        return three_diff(t);
+    }
+    if ((i & 0x9f3e0c00) == 0x0e200800) {
+        return two_misc(t);
     }
     if ((i & 0x9f200400) == 0x0e200400) {
         return three_same(t);
